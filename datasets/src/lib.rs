@@ -1,0 +1,1 @@
+//! Datasets: catalogue, readers, generator, splits; the only user of polars.

@@ -1,0 +1,1 @@
+//! The serving binary: scores live metric batches, forecasts, alerts, recommends.

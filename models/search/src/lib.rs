@@ -1,0 +1,1 @@
+//! Parameter search: spaces, studies, designers, recommendations.

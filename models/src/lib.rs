@@ -1,0 +1,1 @@
+//! Every model of foreglow and everything that judges a model.

@@ -1,0 +1,1 @@
+//! The training binary: fit, backtest, search, inspect.
