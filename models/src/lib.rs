@@ -1,1 +1,8 @@
 //! Every model of foreglow and everything that judges a model.
+//!
+//! Pure but for [`artifact::Store`]: no network, no clock, no async; same input and same seed, same bytes.
+
+pub mod artifact;
+mod error;
+
+pub use error::ModelError;

@@ -122,7 +122,10 @@ mod tests {
         let k = MetricKey::new("cpu", Labels::new([("host", "a"), ("az", "1")]));
         assert_eq!(k.to_string(), r#"cpu{az="1",host="a"}"#);
         assert_eq!(k.fingerprint(), MetricKey::new("cpu", Labels::new([("az", "1"), ("host", "a")])).fingerprint());
-        assert_ne!(MetricKey::new("ab", Labels::default()).fingerprint(), MetricKey::new("a", Labels::new([("b", "x")])).fingerprint());
+        assert_ne!(
+            MetricKey::new("ab", Labels::default()).fingerprint(),
+            MetricKey::new("a", Labels::new([("b", "x")])).fingerprint()
+        );
     }
 
     proptest! {

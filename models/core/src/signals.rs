@@ -228,7 +228,13 @@ budget = { per_day = 1.0 }
         let s = Signals::parse(FILE).unwrap();
         let k = MetricKey::new(
             "http_errors_total",
-            Labels::new([("job", "api"), ("service", "cart"), ("namespace", "shop"), ("pod", "cart-1"), ("code", "5xx")]),
+            Labels::new([
+                ("job", "api"),
+                ("service", "cart"),
+                ("namespace", "shop"),
+                ("pod", "cart-1"),
+                ("code", "5xx"),
+            ]),
         );
         let (p, rule) = s.place(&k);
         assert_eq!(p.group.to_string(), r#"{namespace="shop",service="cart"}"#);
