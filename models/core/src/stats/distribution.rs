@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn normal_against_tables() {
-        // Φ(1.96) and Φ⁻¹ from SciPy 1.14 (scipy.special.ndtr, ndtri).
+        // Φ(1.96) and Φ⁻¹ from SciPy 1.17 (scipy.special.ndtr, ndtri).
         assert!((normal_cdf(1.96) - 0.975_002_104_851_779_5).abs() < 1e-15);
         assert!((normal_sf(10.0) / 7.619_853_024_160_527e-24 - 1.0).abs() < 1e-12);
         for (p, want) in
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn student_against_tables() {
-        // Two-sided 95 % points from the usual printed table, with more digits from SciPy 1.14 (scipy.stats.t.ppf).
+        // Two-sided 95 % points from the usual printed table, with more digits from SciPy 1.17 (scipy.stats.t.ppf).
         for (p, df, want) in [
             (0.975, 1.0, 12.706_204_736_174_698),
             (0.975, 5.0, 2.570_581_835_636_314),

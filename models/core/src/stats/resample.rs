@@ -76,6 +76,7 @@ pub fn blocked_mean(values: &[f64], length: usize) -> Option<MeanError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand::Rng;
 
     #[test]
     fn covers_as_promised() {

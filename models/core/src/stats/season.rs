@@ -123,7 +123,7 @@ fn moving_average(x: &[f64], width: usize) -> Vec<f64> {
         .map(|i| {
             let h = half.min(i).min(n - 1 - i);
             let inner = sums[i + h + 1] - sums[i - h];
-            if width % 2 == 0 && h == half && h > 0 {
+            if width.is_multiple_of(2) && h == half && h > 0 {
                 (inner - 0.5 * (x[i - h] + x[i + h])) / (2 * h) as f64
             } else {
                 inner / (2 * h + 1) as f64
