@@ -4,5 +4,8 @@
 
 pub mod artifact;
 mod error;
+pub mod evaluate;
+pub mod nn;
+pub mod transform;
 
 pub use error::ModelError;
