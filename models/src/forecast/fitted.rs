@@ -1,0 +1,225 @@
+use super::auto_local::AutoLocal;
+use super::lstm::LstmForecaster;
+use super::naive::Naive;
+use super::random::RandomDraw;
+use super::ridge_lags::RidgeLags;
+use super::seasonal_naive::SeasonalNaive;
+use super::series::TrainSeries;
+use super::spec::ForecasterSpec;
+use crate::ModelError;
+use crate::artifact::TensorMap;
+use crate::nn::{LstmNet, OptimizerState, Progress, TrainReport};
+use foreglow_core::{Forecaster, History, Seed};
+use ndarray::Array2;
+
+/// A forecaster that is ready: the one closed list of kinds and its dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FittedForecaster {
+    /// The last value.
+    Naive(Naive),
+    /// The value one season before.
+    SeasonalNaive(SeasonalNaive),
+    /// Ridge regression on lags.
+    RidgeLags(RidgeLags),
+    /// Automatic choice among the local ones.
+    AutoLocal(AutoLocal),
+    /// The global LSTM.
+    Lstm(Box<LstmForecaster>),
+    /// A random past value.
+    Random(RandomDraw),
+}
+
+/// A fit: the forecaster and, where there was training, how it went and what a warm start needs.
+#[derive(Debug, Clone)]
+pub struct ForecasterFit {
+    /// The forecaster.
+    pub forecaster: FittedForecaster,
+    /// Report and optimiser of a trained net.
+    pub training: Option<(TrainReport, OptimizerState)>,
+}
+
+/// Fits `spec`. Local kinds only keep their parameters and `season` (steps; `None` = not known: no season, or for the
+/// automatic choice a season found in each history); global ones train over all `series`.
+///
+/// # Errors
+/// [`ModelError::Parameter`] for a field out of range, [`ModelError::Data`] when a global model has nothing to learn from.
+pub fn fit(
+    spec: &ForecasterSpec,
+    series: &[TrainSeries<'_>],
+    season: Option<usize>,
+    seed: Seed,
+    progress: Progress<'_>,
+) -> Result<ForecasterFit, ModelError> {
+    spec.check()?;
+    if season == Some(0) {
+        return Err(ModelError::parameter("season", 0, "1 step or more"));
+    }
+    let local = |forecaster| Ok(ForecasterFit { forecaster, training: None });
+    match spec {
+        ForecasterSpec::Naive => local(FittedForecaster::Naive(Naive)),
+        ForecasterSpec::SeasonalNaive { season: own } => {
+            local(FittedForecaster::SeasonalNaive(SeasonalNaive { season: own.or(season).unwrap_or(1) }))
+        }
+        ForecasterSpec::RidgeLags(p) => {
+            let season = p.season.or(season).unwrap_or(1);
+            local(FittedForecaster::RidgeLags(RidgeLags { params: p.clone(), season }))
+        }
+        ForecasterSpec::AutoLocal(p) => {
+            local(FittedForecaster::AutoLocal(AutoLocal { params: p.clone(), season: p.season.or(season) }))
+        }
+        ForecasterSpec::Random => local(FittedForecaster::Random(RandomDraw { seed: seed.child("random forecaster") })),
+        ForecasterSpec::Lstm(p) => {
+            let fit = LstmNet::train(series, season, p, seed, progress)?;
+            let training = Some((fit.report.clone(), fit.optimizer.clone()));
+            Ok(ForecasterFit { forecaster: FittedForecaster::Lstm(Box::new(LstmForecaster::new(fit))), training })
+        }
+    }
+}
+
+/// Fits `spec` going on from an earlier fit of the same kind (warm start); kinds without training are fitted anew.
+///
+/// # Errors
+/// As [`fit`], and [`ModelError::Artifact`] when `before` or `optimizer` is of another kind.
+pub fn fit_from(
+    before: &FittedForecaster,
+    optimizer: Option<&OptimizerState>,
+    spec: &ForecasterSpec,
+    series: &[TrainSeries<'_>],
+    season: Option<usize>,
+    seed: Seed,
+    progress: Progress<'_>,
+) -> Result<ForecasterFit, ModelError> {
+    spec.check()?;
+    if before.kind() != spec.kind() {
+        let problem = format!("it is a {} forecaster, the recipe asks for {}", before.kind(), spec.kind());
+        return Err(ModelError::artifact("forecaster", problem));
+    }
+    match (before, spec) {
+        (FittedForecaster::Lstm(old), ForecasterSpec::Lstm(p)) => {
+            let fit = old.net.continue_training(optimizer, series, p, seed, progress)?;
+            let training = Some((fit.report.clone(), fit.optimizer.clone()));
+            Ok(ForecasterFit { forecaster: FittedForecaster::Lstm(Box::new(LstmForecaster::new(fit))), training })
+        }
+        _ => fit(spec, series, season, seed, progress),
+    }
+}
+
+impl FittedForecaster {
+    fn inner(&self) -> &dyn Forecaster {
+        match self {
+            Self::Naive(f) => f,
+            Self::SeasonalNaive(f) => f,
+            Self::RidgeLags(f) => f,
+            Self::AutoLocal(f) => f,
+            Self::Lstm(f) => f.as_ref(),
+            Self::Random(f) => f,
+        }
+    }
+
+    /// The name of the kind, as recipes write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Naive(_) => "naive",
+            Self::SeasonalNaive(_) => "seasonal_naive",
+            Self::RidgeLags(_) => "ridge_lags",
+            Self::AutoLocal(_) => "auto_local",
+            Self::Lstm(_) => "lstm",
+            Self::Random(_) => "random",
+        }
+    }
+
+    /// What to know about a forecast from this history: `no_history`, `constant`, `short_history`, `gaps`.
+    pub fn flags(&self, history: &History<'_>) -> Vec<&'static str> {
+        if let Self::Lstm(f) = self {
+            return f.net.flags(history);
+        }
+        let recent = &history.values[history.values.len().saturating_sub(self.context())..];
+        let there: Vec<f64> = recent.iter().copied().filter(|v| v.is_finite()).collect();
+        let mut flags = Vec::new();
+        if there.is_empty() {
+            flags.push("no_history");
+        } else if there.iter().all(|v| *v == there[0]) {
+            flags.push("constant");
+        }
+        let least = match self {
+            Self::SeasonalNaive(f) => f.season + 1,
+            Self::RidgeLags(f) => 3 * (f.params.lags + 5) + 2 * f.season,
+            Self::AutoLocal(f) => f.season.map_or(12, |m| (2 * m).max(12)),
+            _ => 2,
+        };
+        if recent.len() < least {
+            flags.push("short_history");
+        }
+        if there.len() * 10 < recent.len() * 9 {
+            flags.push("gaps");
+        }
+        flags
+    }
+
+    /// Saves kind, parameters and weights under `prefix`.
+    ///
+    /// # Errors
+    /// [`ModelError::Artifact`] when the parameters cannot be written as JSON.
+    pub fn save(&self, map: &mut TensorMap, prefix: &str) -> Result<(), ModelError> {
+        let (spec, season, seed) = match self {
+            Self::Naive(_) => (ForecasterSpec::Naive, None, 0),
+            Self::SeasonalNaive(f) => (ForecasterSpec::SeasonalNaive { season: Some(f.season) }, Some(f.season), 0),
+            Self::RidgeLags(f) => (ForecasterSpec::RidgeLags(f.params.clone()), Some(f.season), 0),
+            Self::AutoLocal(f) => (ForecasterSpec::AutoLocal(f.params.clone()), f.season, 0),
+            Self::Random(f) => (ForecasterSpec::Random, None, f.seed.0),
+            Self::Lstm(f) => {
+                f.net.save(map, prefix);
+                map.put_u8(format!("{prefix}forecaster"), b"lstm".to_vec());
+                return Ok(());
+            }
+        };
+        let name = format!("{prefix}forecaster");
+        let text = serde_json::to_vec(&(spec, season, seed)).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
+        map.put_u8(name, text);
+        Ok(())
+    }
+
+    /// Loads what [`FittedForecaster::save`] wrote.
+    ///
+    /// # Errors
+    /// [`ModelError::Artifact`] when a tensor is missing or damaged, [`ModelError::Parameter`] for a value out of range.
+    pub fn load(map: &TensorMap, prefix: &str) -> Result<Self, ModelError> {
+        let name = format!("{prefix}forecaster");
+        let text = map.u8s(&name)?;
+        if text == b"lstm" {
+            return Ok(Self::Lstm(Box::new(LstmForecaster::load(map, prefix)?)));
+        }
+        let (spec, season, seed): (ForecasterSpec, Option<usize>, u64) =
+            serde_json::from_slice(text).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
+        spec.check()?;
+        if season == Some(0) {
+            return Err(ModelError::artifact(name, "a season of 0 steps"));
+        }
+        Ok(match spec {
+            ForecasterSpec::Naive => Self::Naive(Naive),
+            ForecasterSpec::SeasonalNaive { .. } => Self::SeasonalNaive(SeasonalNaive { season: season.unwrap_or(1) }),
+            ForecasterSpec::RidgeLags(params) => Self::RidgeLags(RidgeLags { params, season: season.unwrap_or(1) }),
+            ForecasterSpec::AutoLocal(params) => Self::AutoLocal(AutoLocal { params, season }),
+            ForecasterSpec::Random => Self::Random(RandomDraw { seed: Seed(seed) }),
+            ForecasterSpec::Lstm(_) => return Err(ModelError::artifact(name, "an LSTM without its weights")),
+        })
+    }
+}
+
+impl Forecaster for FittedForecaster {
+    fn name(&self) -> &str {
+        self.inner().name()
+    }
+
+    fn context(&self) -> usize {
+        self.inner().context()
+    }
+
+    fn forecast(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
+        self.inner().forecast(history, horizon, levels)
+    }
+
+    fn forecast_many(&self, histories: &[History<'_>], horizon: usize, levels: &[f64]) -> Vec<Array2<f64>> {
+        self.inner().forecast_many(histories, horizon, levels)
+    }
+}

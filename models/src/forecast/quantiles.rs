@@ -1,0 +1,50 @@
+use foreglow_core::QUANTILE_LEVELS;
+use foreglow_core::stats::normal_quantile;
+use ndarray::Array2;
+
+/// Quantiles at any levels from quantiles at [`QUANTILE_LEVELS`]: linear in the level between two of them, the outermost
+/// ones beyond. At a known level the known value, to the bit.
+pub fn at_levels(known: &[f64], levels: &[f64], mut out: impl FnMut(usize, f64)) {
+    for (i, level) in levels.iter().enumerate() {
+        let above = QUANTILE_LEVELS.partition_point(|l| l < level).min(QUANTILE_LEVELS.len() - 1);
+        let below = above.saturating_sub(1);
+        let (a, b) = (QUANTILE_LEVELS[below], QUANTILE_LEVELS[above]);
+        let value = if above == below || *level >= b {
+            known[above]
+        } else {
+            let share = (level - a) / (b - a);
+            known[below] * (1.0 - share) + known[above] * share
+        };
+        out(i, value);
+    }
+}
+
+/// A table of normal quantiles around `centre(k)` with standard deviation `sd(k)`, `k` = 0 for the first step ahead.
+pub(super) fn normal_table(
+    horizon: usize,
+    levels: &[f64],
+    centre: impl Fn(usize) -> f64,
+    sd: impl Fn(usize) -> f64,
+) -> Array2<f64> {
+    let z: Vec<f64> = levels.iter().map(|l| normal_quantile(l.clamp(1e-9, 1.0 - 1e-9))).collect();
+    Array2::from_shape_fn((horizon, levels.len()), |(k, l)| finite(centre(k) + finite(sd(k)) * z[l]))
+}
+
+/// Inside the finite range; 0 for NaN.
+pub(super) fn finite(x: f64) -> f64 {
+    if x.is_nan() { 0.0 } else { x.clamp(f64::MIN, f64::MAX) }
+}
+
+/// Root mean square of the finite values, without overflow; 0 when there is none.
+pub(super) fn rms(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let top = values.clone().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()));
+    if top == 0.0 {
+        return 0.0;
+    }
+    let (mut sum, mut n) = (0.0, 0usize);
+    for v in values.filter(|v| v.is_finite()) {
+        sum += (v / top) * (v / top);
+        n += 1;
+    }
+    top * (sum / n as f64).sqrt()
+}

@@ -1,0 +1,118 @@
+use crate::ModelError;
+use crate::nn::LstmParams;
+use serde::{Deserialize, Serialize};
+
+/// Which forecaster, with its parameters: in recipes a table with `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ForecasterSpec {
+    /// The last value.
+    Naive,
+    /// The value one season before.
+    SeasonalNaive {
+        /// Steps of a season; left out: the data's season.
+        #[serde(default)]
+        season: Option<usize>,
+    },
+    /// Ridge regression on lags, fitted on each history.
+    RidgeLags(RidgeLagsParams),
+    /// Automatic choice among the local ones, series by series.
+    AutoLocal(AutoLocalParams),
+    /// The global probabilistic LSTM.
+    Lstm(LstmParams),
+    /// A random past value.
+    Random,
+}
+
+impl Default for ForecasterSpec {
+    fn default() -> Self {
+        Self::AutoLocal(AutoLocalParams::default())
+    }
+}
+
+/// Unchecked parameters of ridge regression on lags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RidgeLagsParams {
+    /// Recent lags, 1 to 256, default 6; seasonal ones come on top.
+    pub lags: usize,
+    /// Ridge penalty a row over standardised inputs, 0 to 1e6, default 0.01.
+    pub penalty: f64,
+    /// Steps of a season; left out: the data's season.
+    pub season: Option<usize>,
+}
+
+impl Default for RidgeLagsParams {
+    fn default() -> Self {
+        Self { lags: 6, penalty: 0.01, season: None }
+    }
+}
+
+/// Unchecked parameters of the automatic local choice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AutoLocalParams {
+    /// Rolling origins tried, 1 to 100, default 8.
+    pub origins: usize,
+    /// Recent lags of the ridge member, 1 to 256, default 6.
+    pub lags: usize,
+    /// Steps of a season; left out: the data's season, else found in each history.
+    pub season: Option<usize>,
+}
+
+impl Default for AutoLocalParams {
+    fn default() -> Self {
+        Self { origins: 8, lags: 6, season: None }
+    }
+}
+
+impl ForecasterSpec {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ModelError::Parameter`] naming the field, the value and the allowed range.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let whole = |field: &str, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(ModelError::parameter(field, value, &format!("a whole number from {low} to {high}")))
+            }
+        };
+        let season = |field: &str, value: Option<usize>| value.map_or(Ok(()), |v| whole(field, v, 1, 1_000_000));
+        match self {
+            Self::Naive | Self::Random => Ok(()),
+            Self::SeasonalNaive { season: s } => season("seasonal_naive.season", *s),
+            Self::RidgeLags(p) => {
+                whole("ridge_lags.lags", p.lags, 1, 256)?;
+                if !(0.0..=1e6).contains(&p.penalty) {
+                    return Err(ModelError::parameter("ridge_lags.penalty", p.penalty, "a number from 0 to 1e6"));
+                }
+                season("ridge_lags.season", p.season)
+            }
+            Self::AutoLocal(p) => {
+                whole("auto_local.origins", p.origins, 1, 100)?;
+                whole("auto_local.lags", p.lags, 1, 256)?;
+                season("auto_local.season", p.season)
+            }
+            Self::Lstm(p) => p.check(),
+        }
+    }
+
+    /// The name of the kind, as recipes write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+            Self::SeasonalNaive { .. } => "seasonal_naive",
+            Self::RidgeLags(_) => "ridge_lags",
+            Self::AutoLocal(_) => "auto_local",
+            Self::Lstm(_) => "lstm",
+            Self::Random => "random",
+        }
+    }
+
+    /// Whether it is fitted once over many series; the others estimate from each history they are given.
+    pub fn is_global(&self) -> bool {
+        matches!(self, Self::Lstm(_))
+    }
+}

@@ -1,0 +1,255 @@
+use super::objective::LstmObjective;
+use super::params::LstmParams;
+use super::sample::Sampler;
+use super::shape::{DECODER, LEVELS, LstmShape, MEDIAN, SKIPS, Slot, VIEW};
+use super::window::{Verdict, Window};
+use crate::ModelError;
+use crate::artifact::TensorMap;
+use crate::forecast::TrainSeries;
+use crate::nn::activation::{softplus, tanh};
+use crate::nn::layout::Layout;
+use crate::nn::linear::{accumulate, affine};
+use crate::nn::ops::cell_step;
+use crate::nn::optimizer::OptimizerState;
+use crate::nn::train::{Progress, Schedule, TrainReport, train};
+use foreglow_core::{History, QUANTILE_LEVELS, Seed};
+
+/// Default passes over the data.
+const PASSES: usize = 6;
+
+/// A trained net of the kind that [the module](super) describes. Immutable; a forecast depends on its history alone.
+#[derive(Debug, Clone)]
+pub struct LstmNet {
+    shape: LstmShape,
+    layout: Layout,
+    weights: Vec<f32>,
+}
+
+impl PartialEq for LstmNet {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.weights == other.weights
+    }
+}
+
+/// A trained [`LstmNet`] with what a warm start needs.
+#[derive(Debug, Clone)]
+pub struct LstmFit {
+    /// The net.
+    pub net: LstmNet,
+    /// The optimiser's memory.
+    pub optimizer: OptimizerState,
+    /// How training went.
+    pub report: TrainReport,
+}
+
+impl LstmNet {
+    /// Trains one net over all series. `season` in steps, `None` = no season; the step of the first series counts.
+    ///
+    /// # Errors
+    /// [`ModelError::Parameter`] for a field out of range, [`ModelError::Data`] when no series is long enough.
+    pub fn train(
+        series: &[TrainSeries<'_>],
+        season: Option<usize>,
+        params: &LstmParams,
+        seed: Seed,
+        progress: Progress<'_>,
+    ) -> Result<LstmFit, ModelError> {
+        params.check()?;
+        let mut lengths: Vec<usize> = series.iter().map(|s| s.values.len()).collect();
+        lengths.sort_unstable();
+        let Some(first) = series.first() else {
+            return Err(ModelError::data("an LSTM forecaster", "there is no series"));
+        };
+        let shape = LstmShape::choose(params, lengths[lengths.len() / 2], season, first.step);
+        let layout = shape.layout();
+        let mut weights = layout.draw(seed.child("lstm weights"));
+        shape.prepare(&layout, &mut weights);
+        let state = OptimizerState::new(weights.len());
+        Self { shape, layout, weights }.run(state, series, params, seed, progress)
+    }
+
+    /// Goes on training on other series from these weights and, when given, the optimiser's memory. Sizes stay as they
+    /// are, whatever `params` says.
+    ///
+    /// # Errors
+    /// As [`LstmNet::train`]; [`ModelError::Artifact`] when the optimiser belongs to another net.
+    pub fn continue_training(
+        &self,
+        optimizer: Option<&OptimizerState>,
+        series: &[TrainSeries<'_>],
+        params: &LstmParams,
+        seed: Seed,
+        progress: Progress<'_>,
+    ) -> Result<LstmFit, ModelError> {
+        params.check()?;
+        let state = match optimizer {
+            Some(o) if o.first.len() != self.weights.len() => {
+                let problem = format!("{} moments for {} weights", o.first.len(), self.weights.len());
+                return Err(ModelError::artifact("optimizer", problem));
+            }
+            Some(o) => o.clone(),
+            None => OptimizerState::new(self.weights.len()),
+        };
+        self.clone().run(state, series, params, seed, progress)
+    }
+
+    fn run(
+        mut self,
+        mut optimizer: OptimizerState,
+        series: &[TrainSeries<'_>],
+        params: &LstmParams,
+        seed: Seed,
+        progress: Progress<'_>,
+    ) -> Result<LstmFit, ModelError> {
+        let values: usize = series.iter().map(|s| s.values.len()).sum();
+        let steps = if params.steps == 0 { (PASSES * values / params.batch).clamp(300, 2500) } else { params.steps };
+        let objective = LstmObjective {
+            shape: self.shape,
+            layout: self.layout.clone(),
+            sampler: Sampler::new(series, self.shape)?,
+            batch: params.batch,
+            seed: seed.child("lstm batches"),
+        };
+        let schedule = Schedule {
+            steps,
+            rate: params.learning_rate,
+            warmup: 0.05,
+            weight_decay: params.weight_decay,
+            clip: params.clip,
+            average: params.average,
+            evaluate_every: steps.div_ceil(25),
+            patience: params.patience,
+        };
+        let report = train(&objective, &schedule, &mut self.weights, &mut optimizer, progress)?;
+        Ok(LstmFit { net: self, optimizer, report })
+    }
+
+    /// The net's sizes.
+    pub fn shape(&self) -> &LstmShape {
+        &self.shape
+    }
+
+    /// Quantiles at [`QUANTILE_LEVELS`] of the next `horizon` values, ascending in each row.
+    ///
+    /// Steps behind the first block go on from the medians before them; the spread of a later block is joined with the
+    /// spread that the block before ended with, as independent parts (root of the sum of squares). A constant history is
+    /// continued without spread, an empty one gives zeros.
+    pub fn quantiles(&self, history: &History<'_>, horizon: usize) -> Vec<[f64; LEVELS]> {
+        let shape = &self.shape;
+        let from = history.values.len().saturating_sub(shape.reach());
+        let mut values = history.values[from..].to_vec();
+        let mut out: Vec<[f64; LEVELS]> = Vec::with_capacity(horizon);
+        let mut window = Window::new(shape);
+        let mut carried = [0.0f64; LEVELS];
+        let mut last = history.last;
+        while out.len() < horizon {
+            match window.fill(shape, &values, last, history.step) {
+                Verdict::Empty => return vec![[0.0; LEVELS]; horizon],
+                Verdict::Constant(c) => {
+                    let row = std::array::from_fn(|l| (c + carried[l]).clamp(f64::MIN, f64::MAX));
+                    out.resize(horizon, row);
+                    return out;
+                }
+                Verdict::Usable => {}
+            }
+            let block = self.block(&window);
+            for (k, u) in block.iter().enumerate().take(horizon - out.len()) {
+                let mut row: [f64; LEVELS] = std::array::from_fn(|l| window.decode(k, u[l]));
+                let median = row[MEDIAN];
+                for (l, v) in row.iter_mut().enumerate() {
+                    let off = (*v - median).hypot(carried[l]);
+                    *v = (if l < MEDIAN { median - off } else { median + off }).clamp(f64::MIN, f64::MAX);
+                }
+                values.push(median);
+                out.push(row);
+            }
+            let end = out[out.len() - 1];
+            carried = std::array::from_fn(|l| (end[l] - end[MEDIAN]).clamp(f64::MIN, f64::MAX));
+            last = last.plus(block.len() as i64 * history.step.ms());
+        }
+        out
+    }
+
+    /// Quantiles of one block in the net's units: plain Rust, every sum in one order.
+    fn block(&self, window: &Window) -> Vec<[f32; LEVELS]> {
+        let s = &self.shape;
+        let (h, c, f) = (s.hidden, s.channels(), s.features());
+        let part = |slot| self.layout.part(&self.weights, slot);
+        let zero = vec![0.0f32; 4 * h];
+        let mut gates = vec![0.0f32; 4 * h];
+        let (mut cell, mut next, mut hidden) = (vec![0.0f32; h], vec![0.0f32; h], vec![0.0f32; h]);
+        for x in window.inputs.chunks_exact(c) {
+            affine(x, part(Slot::INPUT), &zero, &mut gates);
+            accumulate(&hidden, part(Slot::RECURRENT), &mut gates);
+            cell_step(&mut gates, &cell, &mut next, &mut hidden);
+            std::mem::swap(&mut cell, &mut next);
+        }
+        let mut view = vec![0.0f32; s.block * VIEW];
+        affine(&hidden, part(Slot::VIEW), part(Slot::VIEW_BIAS), &mut view);
+        let mut inner = [0.0f32; DECODER];
+        let mut raw = [0.0f32; LEVELS];
+        (0..s.block)
+            .map(|k| {
+                affine(&view[k * VIEW..(k + 1) * VIEW], part(Slot::DECODER_VIEW), part(Slot::DECODER_BIAS), &mut inner);
+                accumulate(&window.features[k * f..(k + 1) * f], part(Slot::DECODER_KNOWN), &mut inner);
+                inner.iter_mut().for_each(|v| *v = tanh(*v));
+                affine(&inner, part(Slot::OUT), part(Slot::OUT_BIAS), &mut raw);
+                let range = k * SKIPS..(k + 1) * SKIPS;
+                let linear = window.skips[range.clone()].iter().zip(&part(Slot::SKIP)[range]).map(|(a, b)| a * b);
+                let mut row = [raw[0] + linear.sum::<f32>(); LEVELS];
+                for j in 0..MEDIAN {
+                    row[MEDIAN - 1 - j] = row[MEDIAN - j] - softplus(raw[1 + j]);
+                    row[MEDIAN + 1 + j] = row[MEDIAN + j] + softplus(raw[1 + MEDIAN + j]);
+                }
+                row
+            })
+            .collect()
+    }
+
+    /// What to know about a forecast from this history: `no_history`, `constant`, `short_history` (less than half the
+    /// context is there), `gaps` (a tenth of the context is missing).
+    pub fn flags(&self, history: &History<'_>) -> Vec<&'static str> {
+        let context = self.shape.context();
+        let recent = &history.values[history.values.len().saturating_sub(context)..];
+        let there = recent.iter().filter(|v| v.is_finite()).count();
+        let mut flags = Vec::new();
+        match Window::new(&self.shape).fill(&self.shape, history.values, history.last, history.step) {
+            Verdict::Empty => flags.push("no_history"),
+            Verdict::Constant(_) => flags.push("constant"),
+            Verdict::Usable => {}
+        }
+        if recent.len() * 2 < context {
+            flags.push("short_history");
+        }
+        if there * 10 < recent.len() * 9 {
+            flags.push("gaps");
+        }
+        flags
+    }
+
+    /// Saves sizes and weights under `prefix`.
+    pub fn save(&self, map: &mut TensorMap, prefix: &str) {
+        self.shape.save(map, prefix);
+        self.layout.save(&self.weights, map, prefix);
+        map.put_f64(format!("{prefix}levels"), &[LEVELS], QUANTILE_LEVELS.to_vec());
+    }
+
+    /// Loads what [`LstmNet::save`] wrote.
+    ///
+    /// # Errors
+    /// [`ModelError::Artifact`] when a tensor is missing or contradicts the sizes.
+    pub fn load(map: &TensorMap, prefix: &str) -> Result<Self, ModelError> {
+        let shape = LstmShape::load(map, prefix)?;
+        let levels = format!("{prefix}levels");
+        if map.f64s_of(&levels, LEVELS)? != QUANTILE_LEVELS {
+            return Err(ModelError::artifact(levels, "other quantile levels than this version gives"));
+        }
+        let layout = shape.layout();
+        let weights = layout.load(map, prefix)?;
+        Ok(Self { shape, layout, weights })
+    }
+}
+
+#[cfg(test)]
+#[path = "net_tests.rs"]
+mod tests;
