@@ -5,6 +5,7 @@
 pub mod artifact;
 mod error;
 pub mod evaluate;
+pub mod forecast;
 pub mod nn;
 pub mod transform;
 
