@@ -1,0 +1,276 @@
+//! Who proposes the next configuration.
+//!
+//! A [`Designer`] is a pure function of what an [`Ask`] shows: space, seed and trials so far. It keeps no state of its
+//! own, so every designer can be stopped and resumed at any trial. To add one: a file here, a variant of
+//! [`DesignerKind`], a line in its `make`; the shared suite in `suite.rs` then runs over it.
+
+mod annealing;
+mod auto;
+mod bayes;
+mod genetic;
+mod grid;
+mod random;
+mod sobol;
+#[cfg(test)]
+mod suite;
+
+pub use annealing::Annealing;
+pub use auto::{Auto, choose};
+pub use bayes::Bayes;
+pub use genetic::Genetic;
+pub use grid::Grid;
+pub use random::Random;
+pub use sobol::Sobol;
+#[cfg(test)]
+pub(crate) use sobol::point as sobol_point;
+
+use crate::trial::{Prediction, Trial, TrialState};
+use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, assignment_key};
+use foreglow_core::Seed;
+use rand::Rng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// A configuration to try.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    /// The configuration.
+    pub parameters: Assignment,
+    /// Why this one.
+    pub why: String,
+    /// What is expected of it, from designers that have a model.
+    pub predicted: Option<Prediction>,
+    /// The trial it repeats on purpose.
+    pub replicate_of: Option<u64>,
+}
+
+impl Proposal {
+    /// A proposal without a model behind it.
+    pub fn plain(parameters: Assignment, why: impl Into<String>) -> Self {
+        Self { parameters, why: why.into(), predicted: None, replicate_of: None }
+    }
+}
+
+/// Proposes configurations from the history of trials.
+pub trait Designer {
+    /// The next configuration to try: a pure function of `ask`.
+    ///
+    /// # Errors
+    /// Only when the designer cannot work on this space at all; the message says which one can.
+    fn propose(&self, ask: &Ask<'_>) -> Result<Proposal, SearchError>;
+}
+
+/// The closed list of designers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DesignerKind {
+    /// Picks one of the others by space and budget, and says why.
+    #[default]
+    Auto,
+    /// A regular grid in shuffled order.
+    Grid,
+    /// Uniform draws.
+    Random,
+    /// A scrambled Sobol sequence.
+    Sobol,
+    /// A steady-state genetic algorithm.
+    Genetic,
+    /// Simulated annealing.
+    Annealing,
+    /// A Gaussian process with log expected improvement.
+    Bayes,
+}
+
+impl DesignerKind {
+    /// All designers that exist.
+    pub const ALL: [Self; 7] =
+        [Self::Auto, Self::Grid, Self::Random, Self::Sobol, Self::Genetic, Self::Annealing, Self::Bayes];
+
+    /// The name used in files and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Grid => "grid",
+            Self::Random => "random",
+            Self::Sobol => "sobol",
+            Self::Genetic => "genetic",
+            Self::Annealing => "annealing",
+            Self::Bayes => "bayes",
+        }
+    }
+
+    /// The designer with its default settings.
+    pub fn make(self) -> Box<dyn Designer> {
+        match self {
+            Self::Auto => Box::new(Auto),
+            Self::Grid => Box::new(Grid),
+            Self::Random => Box::new(Random),
+            Self::Sobol => Box::new(Sobol),
+            Self::Genetic => Box::new(Genetic::default()),
+            Self::Annealing => Box::new(Annealing::default()),
+            Self::Bayes => Box::new(Bayes::default()),
+        }
+    }
+}
+
+impl fmt::Display for DesignerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DesignerKind {
+    type Err = SearchError;
+
+    fn from_str(name: &str) -> Result<Self, SearchError> {
+        Self::ALL
+            .into_iter()
+            .find(|k| k.name() == name)
+            .ok_or_else(|| SearchError::Designer { name: name.to_owned(), known: Self::ALL.map(Self::name).join(", ") })
+    }
+}
+
+impl TryFrom<String> for DesignerKind {
+    type Error = SearchError;
+
+    fn try_from(name: String) -> Result<Self, SearchError> {
+        name.parse()
+    }
+}
+
+impl From<DesignerKind> for String {
+    fn from(kind: DesignerKind) -> Self {
+        kind.name().to_owned()
+    }
+}
+
+/// What a designer sees: the study without its bookkeeping.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The space.
+    pub space: &'a SearchSpace,
+    /// What to make small or large.
+    pub objective: &'a Objective,
+    /// What must not break.
+    pub guard_rails: &'a [GuardRail],
+    /// The study's seed.
+    pub seed: Seed,
+    /// All trials so far, pending ones included.
+    pub trials: &'a [Trial],
+    /// The number of suggestions allowed, when limited.
+    pub budget: Option<usize>,
+}
+
+impl Ask<'_> {
+    /// The generator of the coming trial for the part called `label`.
+    pub fn rng(&self, label: &str) -> Xoshiro256PlusPlus {
+        self.seed.child(label).nth(self.trials.len() as u64).rng()
+    }
+
+    /// Usable measurements as losses (small is good), each with its trial's place.
+    pub fn losses(&self) -> Vec<(usize, f64)> {
+        let sign = self.objective.goal.sign();
+        self.trials.iter().enumerate().filter_map(|(i, t)| Some((i, sign * t.usable()?.value))).collect()
+    }
+
+    /// Losses of completed trials only: what a designer may breed from.
+    pub fn safe_losses(&self) -> Vec<(usize, f64)> {
+        self.losses().into_iter().filter(|(i, _)| self.trials[*i].state == TrialState::Completed).collect()
+    }
+
+    /// The mean of `metric` over usable trials of the current configuration.
+    pub fn baseline(&self, metric: &str) -> Option<f64> {
+        let key = assignment_key(&self.space.current()?);
+        let values: Vec<f64> = self
+            .trials
+            .iter()
+            .filter(|t| assignment_key(&t.parameters) == key)
+            .filter_map(|t| Some(t.usable()?.metric(metric, &self.objective.metric)?.value))
+            .collect();
+        if values.is_empty() { None } else { Some(crate::stats::mean(&values)) }
+    }
+
+    /// The next suggestion of `kind`: the current configuration first, then the designer's proposal, replaced or marked
+    /// when it would silently repeat a trial.
+    pub fn next(&self, kind: DesignerKind) -> Result<Proposal, SearchError> {
+        if let Some(current) = self.unmeasured_current() {
+            return Ok(Proposal::plain(current, "the current configuration, measured first as the baseline"));
+        }
+        let proposal = kind.make().propose(self)?;
+        Ok(self.unrepeated(proposal))
+    }
+
+    fn unmeasured_current(&self) -> Option<Assignment> {
+        let current = self.space.current()?;
+        let key = assignment_key(&current);
+        let there = self.trials.iter().any(|t| assignment_key(&t.parameters) == key && t.marks.is_empty());
+        if there { None } else { Some(current) }
+    }
+
+    /// The keys of everything tried or pending. Marked trials were not measured well and may be tried again.
+    pub fn seen(&self) -> BTreeSet<String> {
+        self.trials.iter().filter(|t| t.marks.is_empty()).map(|t| assignment_key(&t.parameters)).collect()
+    }
+
+    /// No silent duplicates: an unmarked proposal that was tried before becomes an untried one near it, or a replicate
+    /// that says so when there is none left.
+    fn unrepeated(&self, proposal: Proposal) -> Proposal {
+        if proposal.replicate_of.is_some() {
+            return proposal;
+        }
+        let seen = self.seen();
+        if !seen.contains(&assignment_key(&proposal.parameters)) {
+            return proposal;
+        }
+        let mut rng = self.rng("unrepeated");
+        let d = self.space.len();
+        let start = self.space.to_unit(&proposal.parameters);
+        for attempt in 0..24 * d.min(32) {
+            // First one parameter is drawn anew, later more and more of them.
+            let moves = 1 + attempt / (8 * d.min(32)).max(1);
+            let mut unit = start.clone();
+            for _ in 0..moves {
+                let i = rng.gen_range(0..d);
+                let (a, b) = self.space.unit_range(i);
+                unit[i] = a + rng.r#gen::<f64>() * (b - a);
+            }
+            let other = self.space.from_unit(&unit);
+            if !seen.contains(&assignment_key(&other)) {
+                let why = format!("{} (that very configuration was tried; this one is near it)", proposal.why);
+                return Proposal::plain(other, why);
+            }
+        }
+        if let Some(all) = self.space.enumerate(100_000) {
+            let left: Vec<Assignment> = all.into_iter().filter(|a| !seen.contains(&assignment_key(a))).collect();
+            if !left.is_empty() {
+                let pick = left[rng.gen_range(0..left.len())].clone();
+                return Proposal::plain(pick, "one of the few configurations left untried");
+            }
+        }
+        self.replicate()
+    }
+
+    /// A repeat of the best trial, for a space in which everything was tried.
+    fn replicate(&self) -> Proposal {
+        let losses = self.safe_losses();
+        // Among equals the one with fewer repeats: the repeats spread over the best few.
+        let repeats = |i: usize| {
+            let key = assignment_key(&self.trials[i].parameters);
+            self.trials.iter().filter(|t| assignment_key(&t.parameters) == key).count()
+        };
+        let mut ranked = losses;
+        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let best = ranked.iter().take(3).min_by_key(|(i, _)| repeats(*i)).map_or(0, |(i, _)| *i);
+        let t = &self.trials[best];
+        let origin = t.replicate_of.unwrap_or(t.id);
+        Proposal {
+            parameters: t.parameters.clone(),
+            why: format!("replicate of {origin}, because every configuration of the space has been tried"),
+            predicted: None,
+            replicate_of: Some(origin),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use super::Hyper;
+use super::kernel::{matern, matern_slope};
+use faer::linalg::solvers::{DenseSolveCore, Llt};
+use faer::{Mat, Side};
+
+/// Points, values and the known variance of each value.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Data {
+    /// Features of each point.
+    pub(crate) x: Vec<Vec<f64>>,
+    /// Values, about mean 0 and variance 1.
+    pub(crate) y: Vec<f64>,
+    /// Variance that the measurement itself declares, in the values' unit.
+    pub(crate) known: Vec<f64>,
+}
+
+/// A Gaussian process conditioned on data.
+#[derive(Debug, Clone)]
+pub(crate) struct Gp {
+    n: usize,
+    d: usize,
+    /// Points, row-major.
+    x: Vec<f64>,
+    /// 1 / length^2 of each feature.
+    inverse_squared: Vec<f64>,
+    signal: f64,
+    mean: f64,
+    alpha: Vec<f64>,
+    /// Inverse of the covariance with noise, row-major.
+    inverse: Vec<f64>,
+}
+
+/// Cholesky factor's half log determinant and the inverse; a growing jitter for matrices that are numerically singular.
+pub(crate) fn factor(k: &[f64], n: usize) -> Option<(f64, Vec<f64>)> {
+    let scale = (0..n).map(|i| k[i * n + i]).fold(0.0, f64::max);
+    for jitter in [0.0, 1e-10, 1e-8, 1e-6, 1e-4] {
+        let m = Mat::<f64>::from_fn(n, n, |i, j| k[i * n + j] + if i == j { jitter * scale } else { 0.0 });
+        let Ok(llt) = Llt::new(m.as_ref(), Side::Lower) else { continue };
+        let half_log_det: f64 = (0..n).map(|i| llt.L()[(i, i)].ln()).sum();
+        let inverse = llt.inverse();
+        let mut out = Vec::with_capacity(n * n);
+        for j in 0..n {
+            // Columns are contiguous and the inverse is symmetric.
+            out.extend((0..n).map(|i| inverse[(i, j)]));
+        }
+        if half_log_det.is_finite() && out.iter().all(|v| v.is_finite()) {
+            return Some((half_log_det, out));
+        }
+    }
+    None
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+impl Gp {
+    /// Conditions on `data`; `groups` gives the parameter of each feature. The constant mean is the generalised
+    /// least-squares one. `None` when the covariance cannot be factored.
+    pub(crate) fn new(hyper: &Hyper, groups: &[usize], data: &Data) -> Option<Self> {
+        let n = data.y.len();
+        let d = groups.len();
+        let inverse_squared: Vec<f64> = groups.iter().map(|g| 1.0 / (hyper.lengths[*g] * hyper.lengths[*g])).collect();
+        let x: Vec<f64> = data.x.iter().flatten().copied().collect();
+        let mut gp =
+            Self { n, d, x, inverse_squared, signal: hyper.signal, mean: 0.0, alpha: Vec::new(), inverse: Vec::new() };
+        let mut k = vec![0.0; n * n];
+        for i in 0..n {
+            for j in 0..i {
+                let v = hyper.signal * matern(gp.distance(&data.x[i], j));
+                k[i * n + j] = v;
+                k[j * n + i] = v;
+            }
+            k[i * n + i] = hyper.signal + hyper.noise + data.known[i];
+        }
+        gp.inverse = factor(&k, n)?.1;
+        let ones: Vec<f64> = gp.inverse.chunks_exact(n).map(|row| row.iter().sum()).collect();
+        let total: f64 = ones.iter().sum();
+        gp.mean = if total > 1e-12 { dot(&ones, &data.y) / total } else { 0.0 };
+        let centred: Vec<f64> = data.y.iter().map(|y| y - gp.mean).collect();
+        gp.alpha = gp.inverse.chunks_exact(n).map(|row| dot(row, &centred)).collect();
+        Some(gp)
+    }
+
+    fn distance(&self, q: &[f64], j: usize) -> f64 {
+        let p = &self.x[j * self.d..(j + 1) * self.d];
+        p.iter().zip(q).zip(&self.inverse_squared).map(|((a, b), s)| (a - b) * (a - b) * s).sum()
+    }
+
+    fn covariances(&self, q: &[f64]) -> Vec<f64> {
+        (0..self.n).map(|j| self.signal * matern(self.distance(q, j))).collect()
+    }
+
+    /// Posterior mean.
+    pub(crate) fn mean(&self, q: &[f64]) -> f64 {
+        (0..self.n).map(|j| self.alpha[j] * self.signal * matern(self.distance(q, j))).sum::<f64>() + self.mean
+    }
+
+    /// Posterior mean and standard deviation of the function, without noise.
+    pub(crate) fn posterior(&self, q: &[f64]) -> (f64, f64) {
+        let k = self.covariances(q);
+        let explained: f64 = self.inverse.chunks_exact(self.n).zip(&k).map(|(row, ki)| ki * dot(row, &k)).sum();
+        (dot(&k, &self.alpha) + self.mean, (self.signal - explained).max(1e-12 * self.signal).sqrt())
+    }
+
+    /// Posterior means of two points and the variances and covariance of the function there.
+    pub(crate) fn joint(&self, a: &[f64], b: &[f64]) -> ([f64; 2], [f64; 3]) {
+        let (ka, kb) = (self.covariances(a), self.covariances(b));
+        let wb: Vec<f64> = self.inverse.chunks_exact(self.n).map(|row| dot(row, &kb)).collect();
+        let wa: Vec<f64> = self.inverse.chunks_exact(self.n).map(|row| dot(row, &ka)).collect();
+        let r2: f64 = a.iter().zip(b).zip(&self.inverse_squared).map(|((x, y), s)| (x - y) * (x - y) * s).sum();
+        let floor = 1e-12 * self.signal;
+        (
+            [dot(&ka, &self.alpha) + self.mean, dot(&kb, &self.alpha) + self.mean],
+            [
+                (self.signal - dot(&ka, &wa)).max(floor),
+                (self.signal - dot(&kb, &wb)).max(floor),
+                self.signal * matern(r2) - dot(&ka, &wb),
+            ],
+        )
+    }
+
+    /// Posterior mean, standard deviation and their gradients with respect to the features.
+    pub(crate) fn posterior_gradient(&self, q: &[f64]) -> (f64, f64, Vec<f64>, Vec<f64>) {
+        let (n, d) = (self.n, self.d);
+        let mut k = vec![0.0; n];
+        let mut slope = vec![0.0; n];
+        for j in 0..n {
+            let (c, s) = matern_slope(self.distance(q, j));
+            k[j] = self.signal * c;
+            slope[j] = self.signal * s;
+        }
+        let w: Vec<f64> = self.inverse.chunks_exact(n).map(|row| dot(row, &k)).collect();
+        let sd = (self.signal - dot(&k, &w)).max(1e-12 * self.signal).sqrt();
+        let mut dm = vec![0.0; d];
+        let mut ds = vec![0.0; d];
+        for j in 0..n {
+            let p = &self.x[j * d..(j + 1) * d];
+            let (a, b) = (slope[j] * self.alpha[j], slope[j] * w[j] / sd);
+            for i in 0..d {
+                let along = (q[i] - p[i]) * self.inverse_squared[i];
+                dm[i] -= a * along;
+                ds[i] += b * along;
+            }
+        }
+        (dot(&k, &self.alpha) + self.mean, sd, dm, ds)
+    }
+
+    /// Leave-one-out residuals divided by their predicted standard deviation (Rasmussen and Williams, section 5.4.2).
+    pub(crate) fn leave_one_out(&self) -> Vec<f64> {
+        (0..self.n).map(|i| self.alpha[i] / self.inverse[i * self.n + i].sqrt()).collect()
+    }
+}

@@ -1,0 +1,387 @@
+use crate::designers::{Ask, DesignerKind};
+use crate::trial::{Mark, Measurement, Source, Trial, TrialState};
+use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, SpaceSpec, Value, assignment_key};
+use foreglow_core::Seed;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How many trials a study may suggest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialBudget {
+    /// The number of suggested trials; observed ones do not count.
+    pub trials: usize,
+}
+
+/// What a study is allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Learns from what runs; neither suggests nor recommends.
+    Observe,
+    /// Suggests on request and recommends.
+    #[default]
+    Recommend,
+}
+
+/// A study as users write it; unchecked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudySpec {
+    /// Its name.
+    pub name: String,
+    /// What is tuned: labels such as `{"service": "a"}`.
+    #[serde(default)]
+    pub entity: BTreeMap<String, String>,
+    /// The search space.
+    pub parameters: SpaceSpec,
+    /// What to make small or large.
+    pub objective: Objective,
+    /// What must not break. Default none.
+    #[serde(default)]
+    pub guard_rails: Vec<GuardRail>,
+    /// The metric that is the load; recorded with each trial as context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// Who proposes. Default `auto`.
+    #[serde(default)]
+    pub designer: DesignerKind,
+    /// How many suggestions. Default no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<TrialBudget>,
+    /// What the study may do. Default `recommend`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The seed of every draw. Default 1.
+    #[serde(default)]
+    pub seed: Seed,
+}
+
+impl StudySpec {
+    /// A study with defaults: designer `auto`, no guard-rails, no budget, seed 1.
+    pub fn new(name: &str, parameters: SpaceSpec, objective: Objective) -> Self {
+        Self {
+            name: name.to_owned(),
+            entity: BTreeMap::new(),
+            parameters,
+            objective,
+            guard_rails: Vec::new(),
+            workload: None,
+            designer: DesignerKind::Auto,
+            budget: None,
+            mode: Mode::Recommend,
+            seed: Seed::default(),
+        }
+    }
+
+    /// Checks all fields and makes a study without trials.
+    ///
+    /// # Errors
+    /// [`SearchError`] naming the field or parameter.
+    pub fn check(self) -> Result<Study, SearchError> {
+        let bad = |field, problem: &str| Err(SearchError::Study { field, problem: problem.to_owned() });
+        if self.name.trim().is_empty() {
+            return bad("name", "is empty");
+        }
+        if self.objective.metric.trim().is_empty() {
+            return bad("objective", "`metric` has no name");
+        }
+        if self.budget.is_some_and(|b| b.trials == 0) {
+            return bad("budget", "0 trials: give at least 1");
+        }
+        for g in &self.guard_rails {
+            g.check()?;
+        }
+        let space = self.parameters.clone().check()?;
+        if let Some(c) = space.current() {
+            space.canonical(&c)?;
+        }
+        Ok(Study { spec: self, space, trials: Vec::new() })
+    }
+}
+
+/// A search in progress: a checked specification and its trials.
+///
+/// The next suggestion is a pure function of the specification and the trials, so a study that is saved
+/// ([`Study::to_json`]) and restored goes on exactly as the one that never stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Study {
+    spec: StudySpec,
+    space: SearchSpace,
+    trials: Vec<Trial>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "version")]
+enum Saved {
+    #[serde(rename = "1")]
+    V1 { spec: StudySpec, trials: Vec<Trial> },
+}
+
+impl Study {
+    /// The specification.
+    pub fn spec(&self) -> &StudySpec {
+        &self.spec
+    }
+
+    /// The checked space.
+    pub fn space(&self) -> &SearchSpace {
+        &self.space
+    }
+
+    /// All trials, by number.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// The trial of that number.
+    pub fn trial(&self, id: u64) -> Result<&Trial, SearchError> {
+        self.trials.get(id as usize).ok_or_else(|| SearchError::Trial {
+            id,
+            problem: format!("does not exist: the study has {} trials, counted from 0", self.trials.len()),
+        })
+    }
+
+    /// How many trials were suggested so far.
+    pub fn suggested(&self) -> usize {
+        self.trials.iter().filter(|t| t.source == Source::Suggested).count()
+    }
+
+    /// The completed trial with the best value as measured. For reports only: under noise the best of many measured
+    /// values promises too much, which is why recommendations use the posterior instead.
+    pub fn best_measured(&self) -> Option<&Trial> {
+        let sign = self.spec.objective.goal.sign();
+        let value = |t: &&Trial| t.usable().map(|m| sign * m.value);
+        self.trials
+            .iter()
+            .filter(|t| t.state == TrialState::Completed && t.usable().is_some())
+            .min_by(|a, b| value(a).unwrap_or(f64::INFINITY).total_cmp(&value(b).unwrap_or(f64::INFINITY)))
+    }
+
+    /// What designers see.
+    pub fn view(&self) -> Ask<'_> {
+        Ask {
+            space: &self.space,
+            objective: &self.spec.objective,
+            guard_rails: &self.spec.guard_rails,
+            seed: self.spec.seed,
+            trials: &self.trials,
+            budget: self.spec.budget.map(|b| b.trials),
+        }
+    }
+
+    /// A new suggestion, pending until told. The first one is the current configuration when it is known and not yet
+    /// measured, so that every later effect has something to be relative to.
+    ///
+    /// # Errors
+    /// The budget is spent, the mode is `observe`, or the designer cannot work on this space.
+    pub fn ask(&mut self) -> Result<&Trial, SearchError> {
+        self.propose(None)
+    }
+
+    /// The pending trial of `client`, or a new one: asking twice without telling gives the same trial.
+    pub fn suggest(&mut self, client: &str) -> Result<&Trial, SearchError> {
+        let pending = |t: &Trial| t.state == TrialState::Pending && t.client.as_deref() == Some(client);
+        match self.trials.iter().position(pending) {
+            Some(i) => Ok(&self.trials[i]),
+            None => self.propose(Some(client.to_owned())),
+        }
+    }
+
+    fn propose(&mut self, client: Option<String>) -> Result<&Trial, SearchError> {
+        if self.spec.mode == Mode::Observe {
+            return Err(SearchError::Study {
+                field: "mode",
+                problem: "is `observe`, which suggests nothing: use `recommend`".to_owned(),
+            });
+        }
+        if let Some(b) = self.spec.budget
+            && self.suggested() >= b.trials
+        {
+            return Err(SearchError::Budget { trials: b.trials });
+        }
+        let p = self.view().next(self.spec.designer)?;
+        let id = self.trials.len() as u64;
+        self.trials.push(Trial {
+            id,
+            parameters: p.parameters,
+            state: TrialState::Pending,
+            measurement: None,
+            context: BTreeMap::new(),
+            source: Source::Suggested,
+            client,
+            replicate_of: p.replicate_of,
+            why: p.why,
+            predicted: p.predicted,
+            marks: Vec::new(),
+        });
+        Ok(&self.trials[id as usize])
+    }
+
+    fn pending(&mut self, id: u64) -> Result<&mut Trial, SearchError> {
+        let state = self.trial(id)?.state.clone();
+        if state != TrialState::Pending {
+            let word = match state {
+                TrialState::Failed { .. } => "failed",
+                TrialState::Unsafe { .. } => "unsafe",
+                _ => "completed",
+            };
+            return Err(SearchError::Trial { id, problem: format!("is already {word}: ask for a new one") });
+        }
+        Ok(&mut self.trials[id as usize])
+    }
+
+    /// Completes a pending trial. A measured guard-rail above its limit makes it [`TrialState::Unsafe`]; the
+    /// measurement is kept.
+    pub fn tell(&mut self, id: u64, measurement: Measurement) -> Result<&Trial, SearchError> {
+        measurement.check(&self.spec.objective.metric)?;
+        let state = self.state_of(&measurement);
+        let trial = self.pending(id)?;
+        trial.state = state;
+        trial.measurement = Some(measurement);
+        self.trial(id)
+    }
+
+    /// Completes a pending trial that ran with other parameters than suggested.
+    pub fn tell_applied(
+        &mut self,
+        id: u64,
+        applied: &Assignment,
+        measurement: Measurement,
+    ) -> Result<&Trial, SearchError> {
+        measurement.check(&self.spec.objective.metric)?;
+        let applied = self.space.canonical(applied)?;
+        let trial = self.pending(id)?;
+        if assignment_key(&applied) != assignment_key(&trial.parameters) {
+            trial.parameters = applied;
+            trial.predicted = None;
+        }
+        self.tell(id, measurement)
+    }
+
+    /// Ends a pending trial that could not be measured.
+    pub fn fail(&mut self, id: u64, reason: &str) -> Result<&Trial, SearchError> {
+        self.pending(id)?.state = TrialState::Failed { reason: reason.to_owned() };
+        self.trial(id)
+    }
+
+    /// Ends a pending trial that broke something, with what was measured until then.
+    pub fn mark_unsafe(
+        &mut self,
+        id: u64,
+        reason: &str,
+        measurement: Option<Measurement>,
+    ) -> Result<&Trial, SearchError> {
+        if let Some(m) = &measurement {
+            m.check(&self.spec.objective.metric)?;
+        }
+        let trial = self.pending(id)?;
+        trial.state = TrialState::Unsafe { reason: reason.to_owned() };
+        trial.measurement = measurement;
+        self.trial(id)
+    }
+
+    /// Adds what somebody else ran and what broke something, with what was measured until then.
+    pub fn add_unsafe(
+        &mut self,
+        parameters: &Assignment,
+        measurement: Option<Measurement>,
+        reason: &str,
+    ) -> Result<&Trial, SearchError> {
+        let id = self.add(parameters, measurement, BTreeMap::new(), Vec::new())?.id;
+        self.trials[id as usize].state = TrialState::Unsafe { reason: reason.to_owned() };
+        self.trial(id)
+    }
+
+    /// Adds what somebody else ran: measured, or failed when there is no measurement.
+    pub fn add(
+        &mut self,
+        parameters: &Assignment,
+        measurement: Option<Measurement>,
+        context: BTreeMap<String, Value>,
+        marks: Vec<Mark>,
+    ) -> Result<&Trial, SearchError> {
+        let parameters = self.space.canonical(parameters)?;
+        let state = match &measurement {
+            Some(m) => {
+                m.check(&self.spec.objective.metric)?;
+                self.state_of(m)
+            }
+            None => TrialState::Failed { reason: "nothing was measured".to_owned() },
+        };
+        let id = self.trials.len() as u64;
+        self.trials.push(Trial {
+            id,
+            parameters,
+            state,
+            measurement,
+            context,
+            source: Source::Observed,
+            client: None,
+            replicate_of: None,
+            why: String::new(),
+            predicted: None,
+            marks,
+        });
+        Ok(&self.trials[id as usize])
+    }
+
+    /// Records what surrounded a trial (workload, version, host).
+    pub fn set_context(&mut self, id: u64, context: BTreeMap<String, Value>) -> Result<(), SearchError> {
+        self.trial(id)?;
+        self.trials[id as usize].context = context;
+        Ok(())
+    }
+
+    /// Says what runs now; `max_step`, baselines and recommendations count from it.
+    pub fn set_current(&mut self, current: &Assignment) -> Result<(), SearchError> {
+        self.space = self.space.with_current(current)?;
+        self.spec.parameters = self.space.clone().into();
+        Ok(())
+    }
+
+    /// The mean of a guard metric (or the objective) over usable trials of the current configuration.
+    pub fn baseline(&self, metric: &str) -> Option<f64> {
+        self.view().baseline(metric)
+    }
+
+    fn state_of(&self, m: &Measurement) -> TrialState {
+        for g in &self.spec.guard_rails {
+            let (bound, sign) = g.limit();
+            let (Some(limit), Some(v)) =
+                (bound.resolve(self.baseline(&g.metric)), m.metric(&g.metric, &self.spec.objective.metric))
+            else {
+                continue;
+            };
+            if sign * v.value > sign * limit {
+                let reason = format!("{} was {}, the limit is {limit}: {}", g.metric, v.value, g.describe());
+                return TrialState::Unsafe { reason };
+            }
+        }
+        TrialState::Completed
+    }
+
+    /// The whole study as JSON, version 1.
+    pub fn to_json(&self) -> Result<String, SearchError> {
+        let saved = Saved::V1 { spec: self.spec.clone(), trials: self.trials.clone() };
+        serde_json::to_string(&saved).map_err(|e| SearchError::Snapshot { problem: e.to_string() })
+    }
+
+    /// A study saved by [`Study::to_json`], checked again from the beginning.
+    pub fn from_json(text: &str) -> Result<Self, SearchError> {
+        let bad = |problem: String| SearchError::Snapshot { problem };
+        let Saved::V1 { spec, trials } = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let mut study = spec.check()?;
+        for (i, t) in trials.iter().enumerate() {
+            if t.id != i as u64 {
+                return Err(bad(format!("trial {} stands at place {i}: trials must be numbered from 0", t.id)));
+            }
+            if let Some(m) = &t.measurement {
+                m.check(&study.spec.objective.metric)?;
+            }
+            study.space.canonical(&t.parameters)?;
+        }
+        study.trials = trials;
+        Ok(study)
+    }
+}

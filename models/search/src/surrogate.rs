@@ -1,0 +1,201 @@
+use crate::designers::Ask;
+use crate::gp::{Data, Gp, Hyper, fit_hyper};
+use crate::trial::Prediction;
+use crate::{Assignment, SearchError, SearchSpace, stats};
+
+/// The most trials that condition a surrogate; longer histories are thinned, so that time stays bounded.
+pub const MOST_POINTS: usize = 200;
+/// The most trials that the marginal likelihood sees.
+const MOST_FITTED: usize = 100;
+
+/// A Gaussian process of one metric over a search space, in the metric's own unit.
+///
+/// Values that are all positive and spread over more than a factor 2 are modelled in logarithms: effects on such metrics
+/// are ratios. The noise of a measurement is its own standard error plus a learned part.
+#[derive(Debug, Clone)]
+pub struct Surrogate {
+    space: SearchSpace,
+    gp: Gp,
+    hyper: Hyper,
+    log: bool,
+    centre: f64,
+    scale: f64,
+    /// How much wider than modelled the leave-one-out residuals are, at least 1.
+    widen: f64,
+    points: usize,
+}
+
+/// A relative change between two configurations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Effect {
+    /// Expected relative change: 0.1 is 10 % more.
+    pub mean: f64,
+    /// 80 % interval.
+    pub i80: (f64, f64),
+    /// 95 % interval.
+    pub i95: (f64, f64),
+}
+
+impl Surrogate {
+    /// A model of `metric` from the usable trials of `ask`.
+    ///
+    /// # Errors
+    /// [`SearchError::Surrogate`] when fewer than 3 trials have the metric, or the covariance cannot be factored.
+    pub fn fit(ask: &Ask<'_>, metric: &str) -> Result<Self, SearchError> {
+        let bad = |problem: String| SearchError::Surrogate { metric: metric.to_owned(), problem };
+        let measured: Vec<(usize, f64, f64)> = ask
+            .trials
+            .iter()
+            .enumerate()
+            .filter_map(|(i, t)| {
+                let m = t.usable()?.metric(metric, &ask.objective.metric)?;
+                Some((i, m.value, m.se.unwrap_or(0.0)))
+            })
+            .collect();
+        if measured.len() < 3 {
+            return Err(bad(format!("{} measured trials: at least 3 are needed", measured.len())));
+        }
+        let values: Vec<f64> = measured.iter().map(|m| m.1).collect();
+        let (low, high) = (stats::quantile(&values, 0.0), stats::quantile(&values, 1.0));
+        let log = low > 0.0 && high / low > 2.0;
+        let t: Vec<f64> = values.iter().map(|v| if log { v.ln() } else { *v }).collect();
+        let (centre, scale) = (stats::mean(&t), positive(stats::sd(&t)));
+        let losses: Vec<f64> = t.iter().map(|v| ask.objective.goal.sign() * v).collect();
+        let kept = thin(&losses, MOST_POINTS);
+        let data = Data {
+            x: kept.iter().map(|&k| ask.space.features(&ask.trials[measured[k].0].parameters)).collect(),
+            y: kept.iter().map(|&k| (t[k] - centre) / scale).collect(),
+            known: kept
+                .iter()
+                .map(|&k| {
+                    let se = if log { measured[k].2 / measured[k].1 } else { measured[k].2 } / scale;
+                    se * se
+                })
+                .collect(),
+        };
+        let groups = ask.space.feature_groups();
+        let hyper = fit_thinned(&data, &groups, ask.space.len());
+        let gp = Gp::new(&hyper, &groups, &data).ok_or_else(|| bad("its covariance is singular".to_owned()))?;
+        let z = gp.leave_one_out();
+        let spread = (z.iter().map(|v| v * v).sum::<f64>() / z.len() as f64).sqrt();
+        let widen = spread.clamp(1.0, 3.0);
+        Ok(Self { space: ask.space.clone(), gp, hyper, log, centre, scale, widen, points: kept.len() })
+    }
+
+    /// How many trials condition the model.
+    pub fn points(&self) -> usize {
+        self.points
+    }
+
+    /// Length of each parameter in unit ranges: short ones matter.
+    pub fn lengths(&self) -> &[f64] {
+        &self.hyper.lengths
+    }
+
+    /// Learned standard deviation of a single measurement relative to the spread of the values.
+    pub fn noise(&self) -> f64 {
+        self.hyper.noise.sqrt()
+    }
+
+    /// What the metric would be under `assignment`: posterior mean and standard deviation, without measurement noise.
+    pub fn predict(&self, assignment: &Assignment) -> Prediction {
+        let (m, s) = self.gp.posterior(&self.space.features(assignment));
+        let (m, s) = (self.centre + self.scale * m, self.scale * s * self.widen);
+        if self.log {
+            let mean = (m + s * s / 2.0).exp();
+            Prediction { mean, sd: mean * (s * s).exp_m1().sqrt() }
+        } else {
+            Prediction { mean: m, sd: s }
+        }
+    }
+
+    /// Posterior mean on the modelled scale (logarithm or not): cheap, for importances.
+    pub(crate) fn level(&self, features: &[f64]) -> f64 {
+        self.gp.mean(features)
+    }
+
+    /// Difference `to - from` on the modelled scale: mean and standard deviation, correlated.
+    pub(crate) fn difference(&self, from: &[f64], to: &[f64]) -> (f64, f64) {
+        let ([a, b], [va, vb, cab]) = self.gp.joint(from, to);
+        let variance = (va + vb - 2.0 * cab).max(0.0);
+        (self.scale * (b - a), self.scale * variance.sqrt() * self.widen)
+    }
+
+    /// The relative change of the metric when `from` is replaced by `to`.
+    ///
+    /// In logarithms `exp(d) - 1`; otherwise `d / |from|` with the delta method for the uncertain denominator. The two
+    /// posteriors are correlated, so that what is unknown about both cancels. `None` when the metric is so near 0 under
+    /// `from` that a ratio means nothing.
+    pub fn effect(&self, from: &Assignment, to: &Assignment) -> Option<Effect> {
+        let (from, to) = (self.space.features(from), self.space.features(to));
+        let ([a, b], [va, vb, cab]) = self.gp.joint(&from, &to);
+        let w = self.scale * self.scale * self.widen * self.widen;
+        let (va, vb, cab) = (va * w, vb * w, cab * w);
+        let (a, b) = (self.centre + self.scale * a, self.centre + self.scale * b);
+        let z = |level: f64| stats::normal_quantile(0.5 + level / 2.0);
+        if self.log {
+            let (m, s) = (b - a, (va + vb - 2.0 * cab).max(0.0).sqrt());
+            let at = |level: f64| ((m - z(level) * s).exp_m1(), (m + z(level) * s).exp_m1());
+            return Some(Effect { mean: (m + s * s / 2.0).exp_m1(), i80: at(0.8), i95: at(0.95) });
+        }
+        if a.abs() < 3.0 * va.sqrt() || a == 0.0 {
+            return None;
+        }
+        let (m, base) = ((b - a) / a.abs(), a.abs());
+        // First order: the change is (db - r da) / |a| with r = b / a.
+        let r = b / a;
+        let s = (vb - 2.0 * r * cab + r * r * va).max(0.0).sqrt() / base;
+        let at = |level: f64| (m - z(level) * s, m + z(level) * s);
+        Some(Effect { mean: m, i80: at(0.8), i95: at(0.95) })
+    }
+
+    /// The probability that the metric under `assignment` is on the wrong side of a limit: `sign * value > sign * limit`.
+    pub fn p_beyond(&self, assignment: &Assignment, limit: f64, sign: f64) -> f64 {
+        let (m, s) = self.gp.posterior(&self.space.features(assignment));
+        let (m, s) = (self.centre + self.scale * m, self.scale * s * self.widen);
+        let limit = match (self.log, limit > 0.0) {
+            (false, _) => limit,
+            (true, true) => limit.ln(),
+            // A positive metric is above every limit of 0 or below.
+            (true, false) => return if sign > 0.0 { 1.0 } else { 0.0 },
+        };
+        stats::normal_cdf(sign * (m - limit) / s.max(1e-300))
+    }
+}
+
+pub(crate) fn positive(v: f64) -> f64 {
+    if v > 1e-300 && v.is_finite() { v } else { 1.0 }
+}
+
+/// Hyper-parameters from at most [`MOST_FITTED`] of the points.
+pub(crate) fn fit_thinned(data: &Data, groups: &[usize], parameters: usize) -> Hyper {
+    if data.y.len() <= MOST_FITTED {
+        return fit_hyper(data, groups, parameters);
+    }
+    let kept = thin(&data.y, MOST_FITTED);
+    let few = Data {
+        x: kept.iter().map(|&k| data.x[k].clone()).collect(),
+        y: kept.iter().map(|&k| data.y[k]).collect(),
+        known: kept.iter().map(|&k| data.known[k]).collect(),
+    };
+    fit_hyper(&few, groups, parameters)
+}
+
+/// At most `most` places of `losses`, in order: the best half, the newest quarter, and the rest evenly over time.
+pub(crate) fn thin(losses: &[f64], most: usize) -> Vec<usize> {
+    let n = losses.len();
+    if n <= most {
+        return (0..n).collect();
+    }
+    let mut ranked: Vec<usize> = (0..n).collect();
+    ranked.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]).then(a.cmp(b)));
+    let mut keep = vec![false; n];
+    ranked[..most / 2].iter().for_each(|i| keep[*i] = true);
+    (n - most / 4..n).for_each(|i| keep[i] = true);
+    let others: Vec<usize> = (0..n).filter(|i| !keep[*i]).collect();
+    let room = most - keep.iter().filter(|k| **k).count();
+    for k in 0..room.min(others.len()) {
+        keep[others[k * others.len() / room.min(others.len())]] = true;
+    }
+    (0..n).filter(|i| keep[*i]).collect()
+}
