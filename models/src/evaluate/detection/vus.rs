@@ -228,7 +228,7 @@ mod tests {
                 let tp: f64 = (0..n).filter(|&i| on[i]).map(|i| soft[i]).sum();
                 let all: f64 = (0..n).filter(|&i| on[i] || labels[i]).map(|i| soft[i]).sum();
                 let hit = merged.iter().filter(|(s, e)| on[*s..=*e].iter().any(|o| *o)).count() as f64;
-                let recall = (tp / ((hard + all) / 2.0)).min(1.0) * hit / merged.len() as f64;
+                let recall = (tp / f64::midpoint(hard, all)).min(1.0) * hit / merged.len() as f64;
                 total += (recall - last) * tp / on.iter().filter(|o| **o).count() as f64;
                 last = recall;
             }
