@@ -5,7 +5,7 @@
 
 use crate::trial::Measurement;
 use crate::{
-    Assignment, DesignerKind, Goal, Objective, ParameterSpec, SearchError, SearchSpace, SpaceSpec, Study, StudySpec,
+    Assignment, DesignerKind, Goal, Objective, ParameterSpec, SearchError, SearchSpace, SpaceSpec, StudySpec,
     TrialBudget, Value,
 };
 use foreglow_core::Seed;
@@ -133,7 +133,8 @@ impl Table {
     /// Regret of a value: 0 the best row, 1 the median row.
     pub fn regret(&self, value: f64) -> f64 {
         let (best, median) = self.reference();
-        if median == best { 0.0 } else { (value - best) / (median - best) }
+        // `+ 0.0` turns the -0 of a maximised optimum into 0.
+        if median == best { 0.0 } else { (value - best) / (median - best) + 0.0 }
     }
 
     /// The row nearest to a configuration among those not yet `used`; the first of equals.
@@ -347,7 +348,7 @@ mod tests {
             [("sphere", &sphere), ("ellipsoid", &ellipsoid), ("rosenbrock", &rosen), ("rastrigin", &rastrigin)];
         for (name, f) in all {
             let random: Vec<f64> =
-                (0..999).map(|i| f(&space.from_unit(&crate::designers::sobol_point(i, 5, Seed(9))))).collect();
+                (0..999).map(|i| f(&space.from_unit(&crate::designers::sobol::point(i, 5, Seed(9))))).collect();
             let reference = (0.0, crate::stats::quantile(&random, 0.5));
             for (kind, budget) in [
                 (DesignerKind::Random, 50),

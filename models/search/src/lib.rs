@@ -27,7 +27,7 @@ mod value;
 pub use designers::{Ask, Designer, DesignerKind, Proposal};
 pub use error::SearchError;
 pub use objective::{Aggregate, Bound, Goal, GuardRail, Objective};
-// pub use recommend::{Advice, Recommendation};
+pub use recommend::{Advice, AdviceOptions, Recommendation};
 pub use space::{ChangeCost, Condition, ParameterKind, ParameterSpec, SearchSpace, SpaceSpec};
 pub use study::{Mode, Study, StudySpec, TrialBudget};
 pub use surrogate::{Effect, MOST_POINTS, Surrogate};

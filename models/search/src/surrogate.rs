@@ -114,6 +114,18 @@ impl Surrogate {
         self.gp.mean(features)
     }
 
+    /// Loss to be made small, made large with its gradient: minus posterior mean minus one standard deviation, in the
+    /// process's own scale.
+    pub(crate) fn careful(&self, features: &[f64], sign: f64) -> (f64, Vec<f64>) {
+        let (m, s, dm, ds) = self.gp.posterior_gradient(features);
+        (-sign * m - s, dm.iter().zip(&ds).map(|(a, b)| -sign * a - b).collect())
+    }
+
+    /// Standard deviation of one measurement at a value of `level`, in the metric's unit.
+    pub(crate) fn noise_in_unit(&self, level: f64) -> f64 {
+        self.noise() * self.scale * if self.log { level } else { 1.0 }
+    }
+
     /// Difference `to - from` on the modelled scale: mean and standard deviation, correlated.
     pub(crate) fn difference(&self, from: &[f64], to: &[f64]) -> (f64, f64) {
         let ([a, b], [va, vb, cab]) = self.gp.joint(from, to);

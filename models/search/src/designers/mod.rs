@@ -10,7 +10,7 @@ mod bayes;
 mod genetic;
 mod grid;
 mod random;
-mod sobol;
+pub(crate) mod sobol;
 #[cfg(test)]
 mod suite;
 
@@ -21,8 +21,6 @@ pub use genetic::Genetic;
 pub use grid::Grid;
 pub use random::Random;
 pub use sobol::Sobol;
-#[cfg(test)]
-pub(crate) use sobol::point as sobol_point;
 
 use crate::trial::{Prediction, Trial, TrialState};
 use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, assignment_key};

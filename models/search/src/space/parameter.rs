@@ -181,6 +181,14 @@ impl Parameter {
         }
     }
 
+    /// Whether `max_step` allows the value.
+    pub(crate) fn within_reach(&self, value: &Value) -> bool {
+        match (self.reach, value.as_number()) {
+            (Some((a, b)), Some(v)) => v >= a * (1.0 - 1e-12) && v <= b * (1.0 + 1e-12),
+            _ => true,
+        }
+    }
+
     /// The level of a value of the domain (steps and lists only; 0 otherwise).
     pub(crate) fn level_index(&self, value: &Value) -> u64 {
         let v = value.as_number().unwrap_or(0.0);

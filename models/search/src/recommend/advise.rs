@@ -1,0 +1,418 @@
+use super::importance::importances;
+use super::{
+    Advice, Basis, BreakRisk, Change, Driver, Evidence, MetricEffect, Nearest, Recommendation, Relative, Risk,
+    RiskLevel, Status, VerifyPlan,
+};
+use crate::ascent::{climb_moves, climb_smooth};
+use crate::trial::{Source, Trial};
+use crate::{Assignment, ChangeCost, Effect, Mode, SearchSpace, Study, Surrogate, stats};
+use foreglow_core::Timestamp;
+use rand::Rng;
+use sha2::{Digest, Sha256};
+
+/// Random configurations among the candidates.
+const POOL: usize = 160;
+/// Effects below this are not worth a change.
+const SMALLEST_EFFECT: f64 = 0.005;
+
+/// How to advise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdviceOptions {
+    /// The time of asking; gives `expires`. Default none.
+    pub now: Option<Timestamp>,
+    /// How long the advice is valid, in milliseconds. Default one day.
+    pub valid_ms: i64,
+    /// What made somebody ask. Default `request`.
+    pub trigger: String,
+    /// The largest accepted probability that a guard-rail breaks. Default 0.1.
+    pub p_break: f64,
+    /// The fewest usable trials. Default none: the number of parameters plus 4, at least 8.
+    pub fewest_trials: Option<usize>,
+}
+
+impl Default for AdviceOptions {
+    fn default() -> Self {
+        Self { now: None, valid_ms: 86_400_000, trigger: "request".to_owned(), p_break: 0.1, fewest_trials: None }
+    }
+}
+
+struct Guard {
+    metric: String,
+    rule: String,
+    limit: f64,
+    sign: f64,
+    model: Surrogate,
+}
+
+struct Adviser<'a> {
+    study: &'a Study,
+    space: &'a SearchSpace,
+    sign: f64,
+    current: Assignment,
+    model: Surrogate,
+    guards: Vec<Guard>,
+    p_break: f64,
+}
+
+impl Study {
+    /// What to change, or why nothing is to be changed. A pure function of study and options.
+    pub fn recommend(&self, options: &AdviceOptions) -> Advice {
+        match advise(self, options) {
+            Ok(r) => Advice::Change(Box::new(r)),
+            Err(none_because) => Advice::None { none_because },
+        }
+    }
+}
+
+fn advise(study: &Study, options: &AdviceOptions) -> Result<Recommendation, String> {
+    if study.spec().mode == Mode::Observe {
+        return Err("the study's mode is observe".to_owned());
+    }
+    let adviser = Adviser::new(study, options)?;
+    let candidate = adviser.candidate()?;
+    let candidate = adviser.fewest_changes(candidate);
+    adviser.write(candidate, options)
+}
+
+impl<'a> Adviser<'a> {
+    fn new(study: &'a Study, options: &AdviceOptions) -> Result<Self, String> {
+        let (space, ask) = (study.space(), study.view());
+        let Some(current) = space.current() else {
+            return Err(
+                "the current configuration is not known: declare `current` values or post a configuration".to_owned()
+            );
+        };
+        let usable = ask.losses().len();
+        let needed = options.fewest_trials.unwrap_or((space.len() + 4).max(8));
+        if usable < needed {
+            return Err(format!("too few trials: {usable} usable, {needed} needed for {} parameters", space.len()));
+        }
+        let model = Surrogate::fit(&ask, &ask.objective.metric).map_err(|e| e.to_string())?;
+        let mut guards = Vec::new();
+        for g in ask.guard_rails {
+            let metric = g.metric.clone();
+            let guard =
+                Surrogate::fit(&ask, &metric).map_err(|e| format!("guard-rail `{metric}` cannot be judged: {e}"))?;
+            let baseline = ask.baseline(&metric).unwrap_or_else(|| guard.predict(&current).mean);
+            let (bound, sign) = g.limit();
+            let limit = bound.resolve(Some(baseline)).unwrap_or(f64::INFINITY);
+            guards.push(Guard { metric, rule: g.describe(), limit, sign, model: guard });
+        }
+        let sign = ask.objective.goal.sign();
+        Ok(Self { study, space, sign, current, model, guards, p_break: options.p_break })
+    }
+
+    /// Expected improvement over the current configuration and its standard deviation, on the modelled scale.
+    fn improvement(&self, a: &Assignment) -> (f64, f64) {
+        let (d, s) = self.model.difference(&self.space.features(&self.current), &self.space.features(a));
+        (-self.sign * d, s)
+    }
+
+    /// What is chosen by: one standard deviation below the expectation, so that a promise errs on the careful side and
+    /// measured configurations are preferred to unmeasured ones.
+    fn score(&self, a: &Assignment) -> f64 {
+        let (m, s) = self.improvement(a);
+        m - s
+    }
+
+    fn worst_break(&self, a: &Assignment) -> f64 {
+        self.guards.iter().map(|g| g.model.p_beyond(a, g.limit, g.sign)).fold(0.0, f64::max)
+    }
+
+    fn candidate(&self) -> Result<Assignment, String> {
+        let mut rng = self.study.spec().seed.child("advise").rng();
+        let within =
+            |a: &Assignment| self.space.parameters().iter().all(|p| a.get(p.name()).is_none_or(|v| p.within_reach(v)));
+        let mut pool: Vec<Assignment> = self
+            .study
+            .trials()
+            .iter()
+            .filter(|t| t.usable().is_some() && within(&t.parameters))
+            .map(|t| t.parameters.clone())
+            .collect();
+        pool.extend((0..POOL).map(|_| {
+            let unit: Vec<f64> = (0..self.space.len()).map(|_| rng.r#gen()).collect();
+            self.space.from_unit(&self.space.spread(&unit))
+        }));
+        let mut ranked: Vec<(f64, Assignment)> = pool.into_iter().map(|a| (self.score(&a), a)).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let safe = |a: &Assignment| self.worst_break(a) <= self.p_break;
+        let value = |a: &Assignment| self.score(a);
+        let slope = |q: &[f64]| self.model.careful(q, self.sign);
+        let mut best: Option<(Assignment, f64)> = None;
+        let mut consider = |found: Option<(Assignment, f64)>| {
+            if let Some(f) = found
+                && best.as_ref().is_none_or(|b| f.1 > b.1)
+            {
+                best = Some(f);
+            }
+        };
+        // Climbs from the best, and from the best that keeps the guard-rails: the peak itself may break them.
+        let kept: Vec<&Assignment> = ranked.iter().map(|r| &r.1).filter(|a| safe(a)).take(2).collect();
+        for start in ranked.iter().map(|r| &r.1).take(3).chain(kept.iter().copied()) {
+            consider(climb_moves(self.space, start.clone(), &value, &safe, 8));
+            let top = climb_smooth(self.space, start, &slope, 25);
+            consider(climb_moves(self.space, top, &value, &safe, 8));
+        }
+        let unsafe_best = &ranked[0];
+        match best {
+            None => Err(format!(
+                "a guard-rail is likely to break: at the best candidate with probability {:.2}, allowed {:.2}",
+                self.worst_break(&unsafe_best.1),
+                self.p_break
+            )),
+            Some((a, _)) if self.space.changed(&self.current, &a).is_empty() || self.improvement(&a).0 <= 0.0 => {
+                let better = self.improvement(&unsafe_best.1);
+                if unsafe_best.0 > 0.0 && better.0 > 0.0 {
+                    Err(format!(
+                        "a guard-rail is likely to break wherever it would be better: with probability {:.2}, allowed {:.2}",
+                        self.worst_break(&unsafe_best.1),
+                        self.p_break
+                    ))
+                } else {
+                    Err("no configuration is expected to be better than the current one".to_owned())
+                }
+            }
+            Some((a, _)) => Ok(a),
+        }
+    }
+
+    /// `candidate` with the parameters `back` as they are now.
+    fn revert(&self, candidate: &Assignment, back: usize) -> Assignment {
+        let (here, there) = (self.space.to_unit(&self.current), self.space.to_unit(candidate));
+        let unit: Vec<f64> = self
+            .space
+            .parameters()
+            .iter()
+            .enumerate()
+            .map(|(i, p)| if i == back || !candidate.contains_key(p.name()) { here[i] } else { there[i] })
+            .collect();
+        let mut out = self.space.from_unit(&unit);
+        for (i, p) in self.space.parameters().iter().enumerate() {
+            // Exact values, not decoded ones.
+            let source = if i == back { self.current.get(p.name()) } else { candidate.get(p.name()) };
+            let source = source.or_else(|| self.current.get(p.name()));
+            if let (Some(slot), Some(v)) = (out.get_mut(p.name()), source) {
+                *slot = v.clone();
+            }
+        }
+        out
+    }
+
+    /// Takes back every change that hardly matters: one at a time the least important, while the improvement loses under
+    /// 5 % by it, under 10 % in all, and no guard-rail gets likely to break.
+    fn fewest_changes(&self, candidate: Assignment) -> Assignment {
+        let full = self.score(&candidate);
+        let gain = self.improvement(&candidate).0.abs();
+        let mut here = candidate;
+        loop {
+            let now = self.score(&here);
+            let next = self
+                .space
+                .changed(&self.current, &here)
+                .into_iter()
+                .map(|i| self.revert(&here, i))
+                .filter(|a| self.space.changed(&self.current, a).len() < self.space.changed(&self.current, &here).len())
+                .filter(|a| self.worst_break(a) <= self.p_break)
+                .map(|a| (self.score(&a), a))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            match next {
+                Some((s, a)) if s >= now - 0.05 * gain && s >= full - 0.1 * gain => here = a,
+                _ => return here,
+            }
+        }
+    }
+
+    fn write(&self, candidate: Assignment, options: &AdviceOptions) -> Result<Recommendation, String> {
+        let metric = &self.study.spec().objective.metric;
+        let changed = self.space.changed(&self.current, &candidate);
+        if changed.is_empty() {
+            return Err("no configuration is expected to be better than the current one".to_owned());
+        }
+        let Some(effect) = self.model.effect(&self.current, &candidate) else {
+            return Err(format!("`{metric}` is too near 0 now for a relative effect to mean anything"));
+        };
+        let (low, high) = effect.i80;
+        if low <= 0.0 && high >= 0.0 {
+            return Err(format!(
+                "the expected effect may be none: {:+.1} % with an 80 % interval from {:+.1} % to {:+.1} %",
+                100.0 * effect.mean,
+                100.0 * low,
+                100.0 * high
+            ));
+        }
+        if effect.mean.abs() < SMALLEST_EFFECT {
+            return Err(format!("the expected effect of {:+.2} % is too small to matter", 100.0 * effect.mean));
+        }
+        let mut effects = vec![MetricEffect { metric: metric.clone(), relative: relative(effect) }];
+        let mut p_break = Vec::new();
+        for g in &self.guards {
+            if &g.metric != metric
+                && let Some(e) = g.model.effect(&self.current, &candidate)
+            {
+                effects.push(MetricEffect { metric: g.metric.clone(), relative: relative(e) });
+            }
+            let probability = g.model.p_beyond(&candidate, g.limit, g.sign);
+            p_break.push(BreakRisk { metric: g.metric.clone(), limit: g.limit, probability });
+        }
+        let change = changes(self.space, &self.current, &candidate);
+        let rollback = changes(self.space, &candidate, &self.current);
+        let cost = changed.iter().map(|i| self.space.parameters()[*i].spec().cost).max().unwrap_or_default();
+        let evidence = self.evidence(&candidate);
+        let risk = self.risk(effect, &p_break, &evidence, cost, &changed);
+        let verify = VerifyPlan {
+            method: "before_after_blocks".to_owned(),
+            metric: metric.clone(),
+            blocks: self.blocks(effect),
+            expect: [low, high],
+            stop_when_broken: self.guards.iter().map(|g| g.rule.clone()).collect(),
+        };
+        let mut r = Recommendation {
+            id: String::new(),
+            study: self.study.spec().name.clone(),
+            status: Status::Proposed,
+            trigger: options.trigger.clone(),
+            change,
+            effect: effects,
+            p_break,
+            evidence,
+            drivers: self.drivers(&candidate, &changed, effect),
+            parameters: candidate,
+            risk,
+            cost,
+            verify,
+            rollback,
+            expires: options.now.map(|t| t.plus(options.valid_ms)),
+        };
+        let content = serde_json::to_vec(&r).map_err(|e| e.to_string())?;
+        r.id = Sha256::digest(&content).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        Ok(r)
+    }
+
+    fn evidence(&self, candidate: &Assignment) -> Evidence {
+        let usable: Vec<&Trial> = self.study.trials().iter().filter(|t| t.usable().is_some()).collect();
+        let mut nearest = Nearest { trial: 0, distance: f64::INFINITY, parameters: Assignment::new() };
+        for t in &usable {
+            let distance = self.space.distance(&t.parameters, candidate);
+            if distance < nearest.distance {
+                nearest = Nearest { trial: t.id, distance, parameters: t.parameters.clone() };
+            }
+        }
+        let chosen = usable.iter().filter(|t| t.source == Source::Suggested).count();
+        Evidence {
+            trials: usable.len(),
+            replicates: usable.iter().filter_map(|t| t.usable()).map(|m| m.replicates).sum(),
+            nearest,
+            basis: match chosen {
+                0 => Basis::Observational,
+                n if n == usable.len() => Basis::Randomised,
+                _ => Basis::Mixed,
+            },
+        }
+    }
+
+    fn risk(
+        &self,
+        effect: Effect,
+        p_break: &[BreakRisk],
+        evidence: &Evidence,
+        cost: ChangeCost,
+        changed: &[usize],
+    ) -> Risk {
+        let mut points = 0;
+        let mut reasons = Vec::new();
+        let mut add = |weight: u32, reason: String| {
+            points += weight;
+            reasons.push(reason);
+        };
+        if effect.i95.0 <= 0.0 && effect.i95.1 >= 0.0 {
+            add(2, "the 95 % interval of the effect includes none".to_owned());
+        }
+        if let Some(b) = p_break.iter().find(|b| b.probability > 0.03) {
+            add(2, format!("guard-rail `{}` breaks with probability {:.2}", b.metric, b.probability));
+        }
+        if evidence.nearest.distance > 0.15 {
+            add(1, format!("nothing nearer than {:.2} was measured", evidence.nearest.distance));
+        }
+        if evidence.basis == Basis::Observational {
+            add(2, "all trials were only watched: something else may have caused the differences".to_owned());
+        }
+        if cost == ChangeCost::Restart {
+            add(1, "the change needs a restart".to_owned());
+        }
+        if changed.len() > 4 {
+            add(1, format!("{} parameters change at once", changed.len()));
+        }
+        let wrong = self.study.trials().iter().filter(|t| t.went_wrong()).count();
+        if 5 * wrong > self.study.trials().len() {
+            add(1, format!("{wrong} of {} trials failed or were unsafe", self.study.trials().len()));
+        }
+        let level = match points {
+            0 => RiskLevel::Low,
+            1 | 2 => RiskLevel::Medium,
+            _ => RiskLevel::High,
+        };
+        Risk { level, reasons }
+    }
+
+    /// Blocks a side for 80 % power at 5 %: `2 ((1.96 + 0.84) sd / effect)^2`, sd of one block relative to the value.
+    fn blocks(&self, effect: Effect) -> usize {
+        let relative: Vec<f64> = self
+            .study
+            .trials()
+            .iter()
+            .filter_map(Trial::usable)
+            .filter_map(|m| Some(m.se? * f64::from(m.replicates).sqrt() / m.value.abs()))
+            .filter(|v| v.is_finite())
+            .collect();
+        let now = self.model.predict(&self.current).mean.abs();
+        let sd = if relative.is_empty() {
+            self.model.noise_in_unit(now) / now.max(1e-300)
+        } else {
+            stats::quantile(&relative, 0.5)
+        };
+        let n = 2.0 * (2.8 * sd / effect.mean.abs()).powi(2);
+        (n.ceil() as usize).clamp(4, 200)
+    }
+
+    fn drivers(&self, candidate: &Assignment, changed: &[usize], effect: Effect) -> Vec<Driver> {
+        let all = importances(&self.model, self.space, self.study.spec().seed);
+        let mut out: Vec<Driver> = self
+            .space
+            .parameters()
+            .iter()
+            .enumerate()
+            .map(|(i, p)| Driver {
+                name: p.name().to_owned(),
+                importance: all[i],
+                without: if changed.contains(&i) {
+                    let less = self.model.effect(&self.current, &self.revert(candidate, i));
+                    less.map(|e| e.mean - effect.mean)
+                } else {
+                    None
+                },
+            })
+            .collect();
+        out.sort_by(|a, b| b.importance.total_cmp(&a.importance));
+        out
+    }
+}
+
+fn relative(e: Effect) -> Relative {
+    Relative { mean: e.mean, i80: [e.i80.0, e.i80.1], i95: [e.i95.0, e.i95.1] }
+}
+
+fn changes(space: &SearchSpace, from: &Assignment, to: &Assignment) -> Vec<Change> {
+    space
+        .changed(from, to)
+        .into_iter()
+        .map(|i| {
+            let name = space.parameters()[i].name();
+            Change { name: name.to_owned(), from: from.get(name).cloned(), to: to.get(name).cloned() }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
