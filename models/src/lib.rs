@@ -3,6 +3,7 @@
 //! Pure but for [`artifact::Store`]: no network, no clock, no async; same input and same seed, same bytes.
 
 pub mod artifact;
+pub mod cluster;
 mod error;
 pub mod evaluate;
 pub mod forecast;

@@ -102,7 +102,7 @@ impl LstmNet {
         progress: Progress<'_>,
     ) -> Result<LstmFit, ModelError> {
         let values: usize = series.iter().map(|s| s.values.len()).sum();
-        let steps = if params.steps == 0 { (PASSES * values / params.batch).clamp(300, 2500) } else { params.steps };
+        let steps = if params.steps == 0 { (PASSES * values / params.batch).clamp(300, 1500) } else { params.steps };
         let objective = LstmObjective {
             shape: self.shape,
             layout: self.layout.clone(),

@@ -15,7 +15,7 @@ pub struct LstmParams {
     pub context: usize,
     /// Patches that the context is cut into, 4 to 128, default 24.
     pub patches: usize,
-    /// Gradient steps, 0 (default: six passes over the data, held inside 300 to 2500) to 1,000,000.
+    /// Gradient steps, 0 (default: six passes over the data, held inside 300 to 1500) to 1,000,000.
     pub steps: usize,
     /// Windows a step, 1 to 4096, default 128.
     pub batch: usize,
