@@ -229,6 +229,8 @@ fn replay(
 mod tests {
     use super::*;
 
+    type Named<'a> = (&'a str, &'a dyn Fn(&Assignment) -> f64);
+
     fn column(text: &str, name: &str) -> Vec<f64> {
         let mut lines = text.lines();
         let at = lines.next().unwrap().split(',').position(|c| c == name).unwrap();
@@ -344,7 +346,7 @@ mod tests {
         let rastrigin = move |a: &Assignment| {
             num(a).iter().map(|v| v * v - 10.0 * (std::f64::consts::TAU * v).cos() + 10.0).sum::<f64>()
         };
-        let all: [(&str, &dyn Fn(&Assignment) -> f64); 4] =
+        let all: [Named<'_>; 4] =
             [("sphere", &sphere), ("ellipsoid", &ellipsoid), ("rosenbrock", &rosen), ("rastrigin", &rastrigin)];
         for (name, f) in all {
             let random: Vec<f64> =

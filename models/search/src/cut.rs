@@ -137,7 +137,7 @@ fn check(input: &CutInput<'_>) -> Result<(), SearchError> {
 }
 
 /// The part of a series in `[from, to)`.
-fn slice<'a>(s: MetricSeries<'a>, from: Timestamp, to: Timestamp) -> (&'a [Timestamp], &'a [f64]) {
+fn slice(s: MetricSeries<'_>, from: Timestamp, to: Timestamp) -> (&[Timestamp], &[f64]) {
     let a = s.timestamps.partition_point(|t| *t < from);
     let b = s.timestamps.partition_point(|t| *t < to).max(a);
     (&s.timestamps[a..b], &s.values[a..b])

@@ -6,7 +6,7 @@ use crate::{Assignment, SearchError, SearchSpace, stats};
 /// The most trials that condition a surrogate; longer histories are thinned, so that time stays bounded.
 pub const MOST_POINTS: usize = 200;
 /// The most trials that the marginal likelihood sees.
-const MOST_FITTED: usize = 100;
+const MOST_FITTED: usize = 80;
 
 /// A Gaussian process of one metric over a search space, in the metric's own unit.
 ///

@@ -218,7 +218,7 @@ fn worked(ask: &Ask<'_>, groups: &[usize], hyper: &crate::gp::Hyper) -> Option<C
     };
     let lengths = hyper.lengths.iter().map(|l| (0.5 * l).clamp(0.1, 0.6)).collect();
     let gp = Gp::new(&crate::gp::Hyper { lengths, signal: 0.15, noise: 0.02 }, groups, &data)?;
-    let lost = recent_share(newest.iter().map(|t| failed(t)));
+    let lost = recent_share(newest.iter().map(failed));
     Some(Constraint { gp, limit: -0.5, sign: -1.0, lost })
 }
 

@@ -3,11 +3,11 @@
 use super::DesignerKind;
 use crate::trial::{Measurement, TrialState};
 use crate::{
-    Aggregate, Assignment, Goal, GuardRail, Objective, ParameterSpec, SpaceSpec, Study, StudySpec, TrialBudget, Value,
-    assignment_key,
+    Aggregate, Assignment, Bound, Goal, GuardRail, Objective, ParameterSpec, SpaceSpec, Study, StudySpec, TrialBudget,
+    Value, assignment_key,
 };
 use foreglow_core::Seed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn objective() -> Objective {
     Objective { metric: "latency".into(), aggregate: Aggregate::P95, goal: Goal::Min }
@@ -205,7 +205,7 @@ fn bayes_avoids_what_fails() {
 fn bayes_keeps_within_guard_rails() {
     let space = SpaceSpec(vec![ParameterSpec::float("x", 0.0, 1.0).current(0.1)]);
     let mut s = StudySpec {
-        guard_rails: vec![GuardRail::at_most("errors", "\"1.5*baseline\"".parse_bound())],
+        guard_rails: vec![GuardRail::at_most("errors", Bound::TimesBaseline(1.5))],
         designer: DesignerKind::Bayes,
         ..StudySpec::new("s", space, objective())
     }
@@ -223,16 +223,6 @@ fn bayes_keeps_within_guard_rails() {
     assert!((0.5..=0.66).contains(&number(&best.parameters, "x")), "{best:?}");
 }
 
-trait ParseBound {
-    fn parse_bound(&self) -> crate::Bound;
-}
-
-impl ParseBound for str {
-    fn parse_bound(&self) -> crate::Bound {
-        serde_json::from_str(self).unwrap()
-    }
-}
-
 #[test]
 fn states_and_names_are_guarded() {
     let mut s = study(mixed(), DesignerKind::Random, 5, 1);
@@ -247,7 +237,7 @@ fn states_and_names_are_guarded() {
     assert!(Study::from_json(r#"{"version":"9","spec":{},"trials":[]}"#).is_err());
     let mut extra = s.space().current().unwrap();
     extra.insert("wrokers".into(), Value::Int(3));
-    assert!(s.add(&extra, None, Default::default(), vec![]).unwrap_err().to_string().contains("wrokers"));
+    assert!(s.add(&extra, None, BTreeMap::new(), vec![]).unwrap_err().to_string().contains("wrokers"));
 }
 
 #[test]

@@ -24,7 +24,7 @@ const RANGE: (f64, f64) = (-13.8, 6.0);
 /// The hyper-parameters of largest posterior density for `parameters` parameters: L-BFGS from two starts, one that trusts
 /// the data and one that takes them for noisy.
 ///
-/// Cost: O(n^3) an evaluation, 35 evaluations a start.
+/// Cost: O(n^3) an evaluation, 55 evaluations.
 pub(crate) fn fit_hyper(data: &Data, groups: &[usize], parameters: usize) -> Hyper {
     let likelihood = Likelihood::new(data, groups, parameters);
     let f = |theta: &[f64]| likelihood.value_gradient(theta);
@@ -35,7 +35,7 @@ pub(crate) fn fit_hyper(data: &Data, groups: &[usize], parameters: usize) -> Hyp
         t
     };
     let (a, va) = minimise(&f, start(0.0, -7.0), 35);
-    let (b, vb) = minimise(&f, start(-0.7, -2.0), 35);
+    let (b, vb) = minimise(&f, start(-0.7, -2.0), 20);
     let best = if vb < va { b } else { a };
     Hyper {
         lengths: best[..parameters].iter().map(|t| bounded(*t).exp()).collect(),

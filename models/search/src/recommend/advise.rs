@@ -1,11 +1,6 @@
-use super::importance::importances;
-use super::{
-    Advice, Basis, BreakRisk, Change, Driver, Evidence, MetricEffect, Nearest, Recommendation, Relative, Risk,
-    RiskLevel, Status, VerifyPlan,
-};
+use super::{Advice, BreakRisk, Change, MetricEffect, Recommendation, Relative, Status, VerifyPlan};
 use crate::ascent::{climb_moves, climb_smooth};
-use crate::trial::{Source, Trial};
-use crate::{Assignment, ChangeCost, Effect, Mode, SearchSpace, Study, Surrogate, stats};
+use crate::{Assignment, Effect, Mode, SearchSpace, Study, Surrogate};
 use foreglow_core::Timestamp;
 use rand::Rng;
 use sha2::{Digest, Sha256};
@@ -44,12 +39,12 @@ struct Guard {
     model: Surrogate,
 }
 
-struct Adviser<'a> {
-    study: &'a Study,
-    space: &'a SearchSpace,
+pub(super) struct Adviser<'a> {
+    pub(super) study: &'a Study,
+    pub(super) space: &'a SearchSpace,
     sign: f64,
-    current: Assignment,
-    model: Surrogate,
+    pub(super) current: Assignment,
+    pub(super) model: Surrogate,
     guards: Vec<Guard>,
     p_break: f64,
 }
@@ -178,7 +173,7 @@ impl<'a> Adviser<'a> {
     }
 
     /// `candidate` with the parameters `back` as they are now.
-    fn revert(&self, candidate: &Assignment, back: usize) -> Assignment {
+    pub(super) fn revert(&self, candidate: &Assignment, back: usize) -> Assignment {
         let (here, there) = (self.space.to_unit(&self.current), self.space.to_unit(candidate));
         let unit: Vec<f64> = self
             .space
@@ -271,7 +266,7 @@ impl<'a> Adviser<'a> {
             id: String::new(),
             study: self.study.spec().name.clone(),
             status: Status::Proposed,
-            trigger: options.trigger.clone(),
+            trigger: String::new(),
             change,
             effect: effects,
             p_break,
@@ -282,119 +277,18 @@ impl<'a> Adviser<'a> {
             cost,
             verify,
             rollback,
-            expires: options.now.map(|t| t.plus(options.valid_ms)),
+            expires: None,
         };
         let content = serde_json::to_vec(&r).map_err(|e| e.to_string())?;
-        r.id = Sha256::digest(&content).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let first: [u8; 8] = std::array::from_fn({
+            let hash = Sha256::digest(&content);
+            move |i| hash[i]
+        });
+        r.id = format!("{:016x}", u64::from_be_bytes(first));
+        // Not part of the content: asking again later, or for another reason, gives the same advice.
+        r.trigger.clone_from(&options.trigger);
+        r.expires = options.now.map(|t| t.plus(options.valid_ms));
         Ok(r)
-    }
-
-    fn evidence(&self, candidate: &Assignment) -> Evidence {
-        let usable: Vec<&Trial> = self.study.trials().iter().filter(|t| t.usable().is_some()).collect();
-        let mut nearest = Nearest { trial: 0, distance: f64::INFINITY, parameters: Assignment::new() };
-        for t in &usable {
-            let distance = self.space.distance(&t.parameters, candidate);
-            if distance < nearest.distance {
-                nearest = Nearest { trial: t.id, distance, parameters: t.parameters.clone() };
-            }
-        }
-        let chosen = usable.iter().filter(|t| t.source == Source::Suggested).count();
-        Evidence {
-            trials: usable.len(),
-            replicates: usable.iter().filter_map(|t| t.usable()).map(|m| m.replicates).sum(),
-            nearest,
-            basis: match chosen {
-                0 => Basis::Observational,
-                n if n == usable.len() => Basis::Randomised,
-                _ => Basis::Mixed,
-            },
-        }
-    }
-
-    fn risk(
-        &self,
-        effect: Effect,
-        p_break: &[BreakRisk],
-        evidence: &Evidence,
-        cost: ChangeCost,
-        changed: &[usize],
-    ) -> Risk {
-        let mut points = 0;
-        let mut reasons = Vec::new();
-        let mut add = |weight: u32, reason: String| {
-            points += weight;
-            reasons.push(reason);
-        };
-        if effect.i95.0 <= 0.0 && effect.i95.1 >= 0.0 {
-            add(2, "the 95 % interval of the effect includes none".to_owned());
-        }
-        if let Some(b) = p_break.iter().find(|b| b.probability > 0.03) {
-            add(2, format!("guard-rail `{}` breaks with probability {:.2}", b.metric, b.probability));
-        }
-        if evidence.nearest.distance > 0.15 {
-            add(1, format!("nothing nearer than {:.2} was measured", evidence.nearest.distance));
-        }
-        if evidence.basis == Basis::Observational {
-            add(2, "all trials were only watched: something else may have caused the differences".to_owned());
-        }
-        if cost == ChangeCost::Restart {
-            add(1, "the change needs a restart".to_owned());
-        }
-        if changed.len() > 4 {
-            add(1, format!("{} parameters change at once", changed.len()));
-        }
-        let wrong = self.study.trials().iter().filter(|t| t.went_wrong()).count();
-        if 5 * wrong > self.study.trials().len() {
-            add(1, format!("{wrong} of {} trials failed or were unsafe", self.study.trials().len()));
-        }
-        let level = match points {
-            0 => RiskLevel::Low,
-            1 | 2 => RiskLevel::Medium,
-            _ => RiskLevel::High,
-        };
-        Risk { level, reasons }
-    }
-
-    /// Blocks a side for 80 % power at 5 %: `2 ((1.96 + 0.84) sd / effect)^2`, sd of one block relative to the value.
-    fn blocks(&self, effect: Effect) -> usize {
-        let relative: Vec<f64> = self
-            .study
-            .trials()
-            .iter()
-            .filter_map(Trial::usable)
-            .filter_map(|m| Some(m.se? * f64::from(m.replicates).sqrt() / m.value.abs()))
-            .filter(|v| v.is_finite())
-            .collect();
-        let now = self.model.predict(&self.current).mean.abs();
-        let sd = if relative.is_empty() {
-            self.model.noise_in_unit(now) / now.max(1e-300)
-        } else {
-            stats::quantile(&relative, 0.5)
-        };
-        let n = 2.0 * (2.8 * sd / effect.mean.abs()).powi(2);
-        (n.ceil() as usize).clamp(4, 200)
-    }
-
-    fn drivers(&self, candidate: &Assignment, changed: &[usize], effect: Effect) -> Vec<Driver> {
-        let all = importances(&self.model, self.space, self.study.spec().seed);
-        let mut out: Vec<Driver> = self
-            .space
-            .parameters()
-            .iter()
-            .enumerate()
-            .map(|(i, p)| Driver {
-                name: p.name().to_owned(),
-                importance: all[i],
-                without: if changed.contains(&i) {
-                    let less = self.model.effect(&self.current, &self.revert(candidate, i));
-                    less.map(|e| e.mean - effect.mean)
-                } else {
-                    None
-                },
-            })
-            .collect();
-        out.sort_by(|a, b| b.importance.total_cmp(&a.importance));
-        out
     }
 }
 

@@ -21,10 +21,10 @@ pub(crate) fn importances(model: &Surrogate, space: &SearchSpace, seed: Seed) ->
         let b = space.spread(&both[d..]);
         let here = level(&a);
         base.push(here);
-        for i in 0..d {
+        for (i, (sum, anew)) in moved.iter_mut().zip(b).enumerate() {
             let mut other = a.clone();
-            other[i] = b[i];
-            moved[i] += (level(&other) - here).powi(2);
+            other[i] = anew;
+            *sum += (level(&other) - here).powi(2);
         }
     }
     let variance = crate::stats::sd(&base).powi(2);

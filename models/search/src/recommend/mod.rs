@@ -5,6 +5,7 @@
 
 mod advise;
 mod importance;
+mod judge;
 
 pub use advise::AdviceOptions;
 
@@ -164,7 +165,7 @@ pub enum Status {
 /// A change worth making, with everything needed to decide on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
-    /// Hash of the content: the same trials give the same id.
+    /// Hash of what is said, without `status`, `trigger` and `expires`: the same trials give the same id.
     pub id: String,
     /// The study's name.
     pub study: String,
