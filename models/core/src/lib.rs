@@ -4,6 +4,7 @@
 //! [`Seed`]. Everything here is deterministic: same input, same bytes.
 
 mod batch;
+mod counter;
 mod error;
 mod finding;
 mod forecast;
@@ -18,6 +19,7 @@ pub mod stats;
 mod time;
 
 pub use batch::{BatchSample, MetricBatch};
+pub use counter::CounterRate;
 pub use error::CoreError;
 pub use finding::{Contribution, Finding, FindingKind, Incident, IncidentState};
 pub use forecast::{Forecast, QUANTILE_LEVELS, SeriesForecast};
