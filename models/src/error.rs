@@ -58,6 +58,7 @@ pub enum ModelError {
 
 impl ModelError {
     /// A parameter error.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass numbers and literals")]
     pub(crate) fn parameter(field: &str, value: impl ToString, expected: &str) -> Self {
         Self::Parameter { field: field.to_owned(), value: value.to_string(), expected: expected.to_owned() }
     }

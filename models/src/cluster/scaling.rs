@@ -60,7 +60,7 @@ impl Scaling {
 
 /// Refuses what is no table of rows.
 pub(super) fn check_rows(rows: &[f64], width: usize) -> Result<(), ModelError> {
-    if width == 0 || rows.len() % width != 0 {
+    if width == 0 || !rows.len().is_multiple_of(width) {
         let problem = format!("{} values are no rows of {width} signals", rows.len());
         return Err(ModelError::data("operating states", problem));
     }

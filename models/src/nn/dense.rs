@@ -305,7 +305,7 @@ pub(super) fn layout(sizes: &[usize]) -> Layout {
 
 fn check_rows(rows: &[f32], width: usize) -> Result<(), ModelError> {
     let what = "an autoencoder";
-    if width == 0 || rows.len() % width != 0 {
+    if width == 0 || !rows.len().is_multiple_of(width) {
         return Err(ModelError::data(what, format!("{} values are no rows of width {width}", rows.len())));
     }
     if rows.len() / width < 20 {

@@ -89,13 +89,13 @@ impl Schedule {
 pub(crate) fn train(
     objective: &dyn Objective,
     schedule: &Schedule,
-    weights: &mut Vec<f32>,
+    weights: &mut [f32],
     state: &mut OptimizerState,
     progress: Progress<'_>,
 ) -> Result<TrainReport, ModelError> {
     let adam = AdamW { weight_decay: schedule.weight_decay as f32, clip: schedule.clip };
-    let mut current = weights.clone();
-    let mut average = weights.clone();
+    let mut current = weights.to_vec();
+    let mut average = weights.to_vec();
     let mut gradient = vec![0.0f32; weights.len()];
     let mut best_loss = objective.validation(weights)?;
     if !best_loss.is_finite() {
@@ -112,7 +112,7 @@ pub(crate) fn train(
             *a = keep * *a + (1.0 - keep) * w;
         }
         let done = step + 1;
-        if done % schedule.evaluate_every != 0 && done != schedule.steps {
+        if !done.is_multiple_of(schedule.evaluate_every) && done != schedule.steps {
             continue;
         }
         let validation = objective.validation(&average)?;

@@ -108,6 +108,7 @@ impl LstmNet {
             layout: self.layout.clone(),
             sampler: Sampler::new(series, self.shape)?,
             batch: params.batch,
+            dropout: params.dropout,
             seed: seed.child("lstm batches"),
         };
         let schedule = Schedule {
@@ -192,7 +193,9 @@ impl LstmNet {
             .map(|k| {
                 affine(&view[k * VIEW..(k + 1) * VIEW], part(Slot::DECODER_VIEW), part(Slot::DECODER_BIAS), &mut inner);
                 accumulate(&window.features[k * f..(k + 1) * f], part(Slot::DECODER_KNOWN), &mut inner);
-                inner.iter_mut().for_each(|v| *v = tanh(*v));
+                for v in &mut inner {
+                    *v = tanh(*v);
+                }
                 affine(&inner, part(Slot::OUT), part(Slot::OUT_BIAS), &mut raw);
                 let range = k * SKIPS..(k + 1) * SKIPS;
                 let linear = window.skips[range.clone()].iter().zip(&part(Slot::SKIP)[range]).map(|(a, b)| a * b);

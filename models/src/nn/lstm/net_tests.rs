@@ -15,7 +15,7 @@ fn series(values: &[f64]) -> TrainSeries<'_> {
     TrainSeries { values, start: Timestamp(1_767_225_600_000), step: step() }
 }
 
-fn history<'a>(values: &'a [f64]) -> History<'a> {
+fn history(values: &[f64]) -> History<'_> {
     History { values, last: Timestamp(1_767_225_600_000 + (values.len() as i64 - 1) * 3_600_000), step: step() }
 }
 
@@ -83,10 +83,11 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
     let net = trained(&data, &LstmParams { steps: 12, ..small() }).net;
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
     let sampler = Sampler::new(&all, net.shape).unwrap();
-    let objective = LstmObjective { shape: net.shape, layout: net.layout.clone(), sampler, batch: 8, seed: Seed(1) };
+    let objective =
+        LstmObjective { shape: net.shape, layout: net.layout.clone(), sampler, batch: 8, dropout: 0.0, seed: Seed(1) };
     let examples: Vec<_> = (0..8).filter_map(|i| objective.sampler.draw(Seed(3), i)).collect();
     let tape = Tape::new(&net.layout, &net.weights).unwrap();
-    let theirs: Vec<f32> = objective.forward(&tape, &examples).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let theirs: Vec<f32> = objective.forward(&tape, &examples, None).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let ours: Vec<f32> = examples.iter().flat_map(|e| net.block(&e.window)).flatten().collect();
     assert_eq!(ours.len(), theirs.len());
     for (a, b) in ours.iter().zip(&theirs) {
@@ -100,7 +101,7 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
 
 #[test]
 fn gradient_agrees_with_differences() {
-    let data = vec![noisy_days(200, 1)];
+    let data = [noisy_days(200, 1)];
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
     let params = LstmParams { hidden: 6, horizon_block: 5, context: 30, patches: 5, ..small() };
     let shape = LstmShape::choose(&params, 200, Some(24), step());
@@ -108,7 +109,7 @@ fn gradient_agrees_with_differences() {
     let mut weights = layout.draw(Seed(2));
     shape.prepare(&layout, &mut weights);
     let sampler = Sampler::new(&all, shape).unwrap();
-    let objective = LstmObjective { shape, layout: layout.clone(), sampler, batch: 16, seed: Seed(1) };
+    let objective = LstmObjective { shape, layout: layout.clone(), sampler, batch: 16, dropout: 0.3, seed: Seed(1) };
     let mut gradient = vec![0.0; weights.len()];
     objective.gradient(&weights, 0, &mut gradient).unwrap();
     // Along the gradient the loss rises by its squared norm.
@@ -157,7 +158,7 @@ fn hard_histories() {
     for v in gaps.iter_mut().step_by(7) {
         *v = f64::NAN;
     }
-    let data = vec![gaps.clone(), vec![3.0; 400], vec![f64::NAN; 400], noisy_days(400, 3), vec![1.0; 4]];
+    let data = [gaps.clone(), vec![3.0; 400], vec![f64::NAN; 400], noisy_days(400, 3), vec![1.0; 4]];
     let net = trained(&data, &LstmParams { steps: 20, ..small() }).net;
     let wild: Vec<f64> = (0..200).map(|i| if i % 3 == 0 { 1e308 } else { -1e308 }).collect();
     let tiny: Vec<f64> = (0..200).map(|i| if i % 3 == 0 { 1e-310 } else { 0.0 }).collect();

@@ -7,6 +7,7 @@ use crate::nn::tape::{Tape, constant};
 use crate::nn::train::{Objective, sum_shards};
 use candle_core::Tensor;
 use foreglow_core::{QUANTILE_LEVELS, Seed};
+use rand::Rng;
 use rayon::prelude::*;
 
 /// Windows of one shard; fixed, so that sums do not depend on the number of threads.
@@ -18,12 +19,13 @@ pub(super) struct LstmObjective<'a> {
     pub(super) layout: Layout,
     pub(super) sampler: Sampler<'a>,
     pub(super) batch: usize,
+    pub(super) dropout: f64,
     pub(super) seed: Seed,
 }
 
 impl LstmObjective<'_> {
-    /// Quantiles in the net's units, shape (examples, block, levels).
-    pub(super) fn forward(&self, tape: &Tape, examples: &[Example]) -> Result<Tensor, ModelError> {
+    /// Quantiles in the net's units, shape (examples, block, levels); with dropout when `drop` gives its draws.
+    pub(super) fn forward(&self, tape: &Tape, examples: &[Example], drop: Option<Seed>) -> Result<Tensor, ModelError> {
         let s = &self.shape;
         let (b, t, c, k, f) = (examples.len(), s.patches, s.channels(), s.block, s.features());
         let mut inputs = Vec::with_capacity(t * b * c);
@@ -36,6 +38,14 @@ impl LstmObjective<'_> {
         let skips: Vec<f32> = examples.iter().flat_map(|e| e.window.skips.iter().copied()).collect();
         let projected = tape.var(Slot::INPUT).apply_op1(Project(constant(inputs, &[t * b, c])?))?;
         let state = projected.apply_op2(tape.var(Slot::RECURRENT), LstmLayer::new(t, b, s.hidden))?;
+        let state = match drop.filter(|_| self.dropout > 0.0) {
+            Some(seed) => {
+                let (mut rng, keep) = (seed.rng(), 1.0 / (1.0 - self.dropout) as f32);
+                let mask = (0..b * s.hidden).map(|_| if rng.r#gen::<f64>() < self.dropout { 0.0 } else { keep });
+                (state * constant(mask.collect(), &[b, s.hidden])?)?
+            }
+            None => state,
+        };
         let view = state.matmul(tape.var(Slot::VIEW))?.broadcast_add(tape.var(Slot::VIEW_BIAS))?;
         let view = view.reshape((b * k, VIEW))?;
         let known = tape.var(Slot::DECODER_KNOWN).apply_op1(Project(constant(features, &[b * k, f])?))?;
@@ -52,11 +62,11 @@ impl LstmObjective<'_> {
     }
 
     /// Sum over examples and steps of the mean pinball loss over levels, times `factor`.
-    fn loss(&self, tape: &Tape, examples: &[Example], factor: f64) -> Result<Tensor, ModelError> {
+    fn loss(&self, tape: &Tape, examples: &[Example], factor: f64, drop: Option<Seed>) -> Result<Tensor, ModelError> {
         let (b, k) = (examples.len(), self.shape.block);
         let target: Vec<f32> = examples.iter().flat_map(|e| e.target.iter().copied()).collect();
         let mask: Vec<f32> = examples.iter().flat_map(|e| e.mask.iter().copied()).collect();
-        let q = self.forward(tape, examples)?;
+        let q = self.forward(tape, examples, drop)?;
         let off = q.neg()?.broadcast_add(&constant(target, &[b, k, 1])?)?;
         let levels: Vec<f32> = QUANTILE_LEVELS.iter().map(|l| *l as f32).collect();
         let pinball = (off.broadcast_mul(&constant(levels, &[1, 1, LEVELS])?)? + off.neg()?.relu()?)?;
@@ -76,7 +86,8 @@ impl Objective for LstmObjective<'_> {
                 return Ok(0.0);
             }
             let tape = Tape::new(&self.layout, weights)?;
-            let loss = self.loss(&tape, &examples, factor)?;
+            let drop = Some(batch.child("dropout").nth(shard as u64));
+            let loss = self.loss(&tape, &examples, factor, drop)?;
             tape.gradient(&self.layout, &loss, part)
         })
     }
@@ -89,7 +100,7 @@ impl Objective for LstmObjective<'_> {
             .par_chunks(SHARD)
             .map(|examples| {
                 let tape = Tape::new(&self.layout, weights)?;
-                Ok(f64::from(self.loss(&tape, examples, factor)?.to_scalar::<f32>()?))
+                Ok(f64::from(self.loss(&tape, examples, factor, None)?.to_scalar::<f32>()?))
             })
             .collect::<Result<_, ModelError>>()?;
         Ok(parts.iter().sum())

@@ -23,11 +23,14 @@ pub struct LstmParams {
     pub learning_rate: f64,
     /// Decoupled weight decay, 0 to 1, default 0.01.
     pub weight_decay: f64,
+    /// Share of the LSTM's last state that each training window goes without (dropout, Srivastava et al. 2014), 0 to 0.9,
+    /// default 0.2.
+    pub dropout: f64,
     /// Largest norm of a gradient, 1e-6 to 1e6, default 1.
     pub clip: f64,
     /// Decay of the running average of weights, 0 to 0.9999, default 0.99.
     pub average: f64,
-    /// Evaluations without improvement before training ends (there are 25 a run), 1 to 1000, default 10.
+    /// Evaluations without improvement before training ends (there are 25 a run), 1 to 1000, default 15.
     pub patience: usize,
 }
 
@@ -42,9 +45,10 @@ impl Default for LstmParams {
             batch: 128,
             learning_rate: 3e-3,
             weight_decay: 0.01,
+            dropout: 0.2,
             clip: 1.0,
             average: 0.99,
-            patience: 10,
+            patience: 15,
         }
     }
 }
@@ -63,6 +67,7 @@ impl LstmParams {
         within("lstm.batch", self.batch as f64, 1.0, 4096.0)?;
         within("lstm.learning_rate", self.learning_rate, 1e-9, 1.0)?;
         within("lstm.weight_decay", self.weight_decay, 0.0, 1.0)?;
+        within("lstm.dropout", self.dropout, 0.0, 0.9)?;
         within("lstm.clip", self.clip, 1e-6, 1e6)?;
         within("lstm.average", self.average, 0.0, 0.9999)?;
         within("lstm.patience", self.patience as f64, 1.0, 1000.0)
