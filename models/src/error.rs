@@ -53,7 +53,7 @@ pub enum ModelError {
     },
     /// The tensor library.
     #[error("tensor computation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl ModelError {

@@ -1,1 +1,3 @@
-//! Shared helpers of the journeys.
+//! Helpers of the journeys in `it/`: the architecture rules.
+
+pub mod architecture;

@@ -20,3 +20,11 @@ pub use dense::{Autoencoder, AutoencoderFit, AutoencoderParams, Scratch};
 pub use lstm::{LstmFit, LstmNet, LstmParams};
 pub use optimizer::OptimizerState;
 pub use train::{Progress, StopReason, TrainProgress, TrainReport, quiet};
+
+use crate::ModelError;
+
+impl From<candle_core::Error> for ModelError {
+    fn from(e: candle_core::Error) -> Self {
+        Self::Tensor(Box::new(e))
+    }
+}

@@ -1,0 +1,3 @@
+//! One module a user journey, in one binary.
+
+mod architecture;
