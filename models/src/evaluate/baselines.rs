@@ -1,5 +1,5 @@
 use crate::ModelError;
-use faer::{Mat, Side};
+use crate::detect::principal_directions;
 use foreglow_core::Seed;
 use foreglow_core::stats::{mean, median};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
@@ -106,7 +106,7 @@ impl PcaBaseline {
         let mut fitted = Self { centre, scale, components: Array2::zeros((train.ncols(), 0)) };
         let z = fitted.scaled(train);
         let covariance = z.t().dot(&z) / train.nrows() as f64;
-        fitted.components = leading(&covariance)?;
+        fitted.components = principal_directions(&covariance, VARIANCE)?;
         Ok(fitted)
     }
 
@@ -133,25 +133,6 @@ impl PcaBaseline {
         z.mapv_inplace(|v| if v.is_nan() { 0.0 } else { v });
         z
     }
-}
-
-/// Eigenvectors of the largest eigenvalues that together reach [`VARIANCE`].
-fn leading(covariance: &Array2<f64>) -> Result<Array2<f64>, ModelError> {
-    let d = covariance.nrows();
-    let matrix = Mat::from_fn(d, d, |i, j| covariance[[i, j]]);
-    let eigen = matrix
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|e| ModelError::data("the PCA baseline", format!("no eigenvectors of the covariance: {e:?}")))?;
-    let values: Vec<f64> = (0..d).map(|i| eigen.S().column_vector()[i].max(0.0)).collect();
-    let total: f64 = values.iter().sum();
-    let mut kept = 0;
-    let mut sum = 0.0;
-    while kept < d && total > 0.0 && sum < VARIANCE * total {
-        kept += 1;
-        sum += values[d - kept];
-    }
-    // faer sorts ascending: the last column is the leading direction.
-    Ok(Array2::from_shape_fn((d, kept), |(i, k)| eigen.U()[(i, d - 1 - k)]))
 }
 
 #[cfg(test)]

@@ -1,0 +1,167 @@
+/// `-ln` of the smallest tail probability that is told apart (`foreglow_core::P_FLOOR`).
+const MOST: f64 = 690.775_527_898_213_7;
+
+/// Upper tail probabilities of the three tracked quantiles.
+const TAILS: [f64; 3] = [0.5, 0.1, 0.02];
+/// Minus their logarithms.
+const NEG_LN_TAILS: [f64; 3] = [0.693_147_180_559_945_3, 2.302_585_092_994_045_5, 3.912_023_005_428_146];
+/// The observations that the prior is worth.
+const PRIOR: f64 = 40.0;
+/// The tail forgets what lies further back than about so many observations.
+const MEMORY: f64 = 4000.0;
+/// An excess counts for no more than this many mean excesses, so that one wild value does not own the tail.
+const LARGEST_EXCESS: f64 = 6.0;
+/// Scores closer than this are not told apart.
+const FINEST: f64 = 0.01;
+/// Heaviest tail: beyond it the second moment, from which the shape is taken, does not exist.
+const HEAVIEST: f64 = 0.45;
+
+/// An online map from a raw score (>= 0, in units of about 1, larger is stranger) to `-ln p`, six numbers of state.
+///
+/// Three quantiles follow by stochastic approximation (Robbins and Monro 1951, doi:10.1214/aoms/1177729586) with the gain
+/// `1 / (n f(q))`; between them `-ln p` is linear in the score, past the 98 % quantile it follows a generalised Pareto
+/// tail whose scale and shape (>= 0: exponential or heavier) come from the running first and second moment of the
+/// excesses (peaks over a threshold, as SPOT: Siffer et al. 2017, doi:10.1145/3097983.3098144). At any instant the map is
+/// continuous and strictly increasing. O(1).
+#[derive(Debug)]
+pub struct RunningTail<'a>(&'a mut [f64]);
+
+impl<'a> RunningTail<'a> {
+    /// Numbers of state: observations, three quantiles, two moments of the excess.
+    pub const LEN: usize = 6;
+
+    /// A view of its state.
+    ///
+    /// # Panics
+    /// When `state` is shorter than [`RunningTail::LEN`].
+    pub fn new(state: &'a mut [f64]) -> Self {
+        Self(&mut state[..Self::LEN])
+    }
+
+    /// Writes the state before the first observation: the absolute value of a normal variable, with a heavier tail.
+    pub fn reset_half_normal(state: &mut [f64]) {
+        state[..Self::LEN].copy_from_slice(&[0.0, 0.674, 1.645, 2.326, 0.5, 0.6]);
+    }
+
+    /// Writes the state before the first observation: exponential with mean 1, as `-ln p` is when p is uniform.
+    pub fn reset_exponential(state: &mut [f64]) {
+        state[..Self::LEN].copy_from_slice(&[0.0, 0.693, 2.303, 3.912, 1.0, 2.0]);
+    }
+
+    /// Scale and shape of the tail.
+    fn tail(&self) -> (f64, f64) {
+        let (m1, m2) = (self.0[4], self.0[5]);
+        let variance = (m2 - m1 * m1).max(0.0);
+        let shape = if variance > m1 * m1 { (0.5 * (1.0 - m1 * m1 / variance)).min(HEAVIEST) } else { 0.0 };
+        (m1 * (1.0 - shape), shape)
+    }
+
+    /// `-ln p` of a raw score; NaN for NaN.
+    pub fn neg_ln_p(&self, raw: f64) -> f64 {
+        if raw.is_nan() {
+            return f64::NAN;
+        }
+        let s = &*self.0;
+        let at = |i: usize| NEG_LN_TAILS[i];
+        let line = |x0: f64, y0: f64, x1: f64, y1: f64| y0 + (y1 - y0) * ((raw - x0) / (x1 - x0)).clamp(0.0, 1.0);
+        let y = if raw <= s[1] {
+            line(0.0, 0.0, s[1], at(0))
+        } else if raw <= s[2] {
+            line(s[1], at(0), s[2], at(1))
+        } else if raw <= s[3] {
+            line(s[2], at(1), s[3], at(2))
+        } else {
+            let (scale, shape) = self.tail();
+            let e = (raw - s[3]) / scale;
+            at(2) + if shape > 1e-6 { libm::log1p(shape * e) / shape } else { e }
+        };
+        y.clamp(0.0, MOST)
+    }
+
+    /// The 98 % quantile.
+    pub fn high(&self) -> f64 {
+        self.0[3]
+    }
+
+    /// Learns from a raw score; NaN is passed over.
+    pub fn learn(&mut self, raw: f64) {
+        if raw.is_nan() {
+            return;
+        }
+        let s = &mut *self.0;
+        s[0] = (s[0] + 1.0).min(MEMORY);
+        let n = s[0] + PRIOR;
+        // Slopes of -ln p right of each quantile give the density there: f = tail x slope.
+        let slopes = [
+            (NEG_LN_TAILS[1] - NEG_LN_TAILS[0]) / (s[2] - s[1]),
+            (NEG_LN_TAILS[2] - NEG_LN_TAILS[1]) / (s[3] - s[2]),
+            1.0 / s[4],
+        ];
+        if raw > s[3] {
+            let e = (raw - s[3]).min(LARGEST_EXCESS * s[4]);
+            // The moments see only exceedances: one observation in fifty.
+            let gain = (1.0 / (n * TAILS[2]).max(4.0)).min(0.25);
+            s[4] += gain * (e - s[4]);
+            s[5] += gain * (e * e - s[5]);
+        }
+        for i in 0..3 {
+            let above = f64::from(u8::from(raw > s[i + 1]));
+            s[i + 1] += (above - TAILS[i]) / (n * TAILS[i] * slopes[i]);
+        }
+        // Strictly ascending, whatever the data; a hundredth of the unit is never unusual.
+        s[1] = s[1].max(FINEST);
+        s[2] = s[2].max(s[1] * 1.001);
+        s[3] = s[3].max(s[2] * 1.001);
+        s[4] = s[4].max(FINEST);
+        s[5] = s[5].max(s[4] * s[4]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foreglow_core::Seed;
+    use proptest::prelude::*;
+    use rand::Rng;
+
+    #[test]
+    fn learns_the_tail_of_what_it_sees() {
+        let mut s = [0.0; RunningTail::LEN];
+        for (heavy, low, high) in [(false, 0.0003, 0.003), (true, 0.0002, 0.004)] {
+            RunningTail::reset_half_normal(&mut s);
+            let mut t = RunningTail::new(&mut s);
+            let mut rng = Seed(3).rng();
+            let mut hits = 0;
+            for i in 0..60_000 {
+                let u: f64 = rng.r#gen::<f64>().max(1e-12);
+                // Pareto with shape 1/3, or exponential of mean 7: far from the prior either way.
+                let x = if heavy { 3.0 * (u.powf(-1.0 / 3.0) - 1.0) } else { -7.0 * u.ln() };
+                if i >= 5000 && t.neg_ln_p(x) >= 1000f64.ln() {
+                    hits += 1;
+                }
+                t.learn(x);
+            }
+            let rate = f64::from(hits) / 55_000.0;
+            assert!((low..high).contains(&rate), "one in a thousand comes {rate} of the time, heavy: {heavy}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rises_without_jumps(x in prop::collection::vec(0.0f64..50.0, 0..300), a in 0.0f64..200.0, b in 0.0f64..200.0) {
+            let mut s = [0.0; RunningTail::LEN];
+            RunningTail::reset_exponential(&mut s);
+            let mut t = RunningTail::new(&mut s);
+            for v in x {
+                t.learn(v);
+            }
+            let (low, high) = (a.min(b), a.max(b));
+            prop_assert!(t.neg_ln_p(low) <= t.neg_ln_p(high));
+            for i in 1..4 {
+                let q = t.0[i];
+                prop_assert!((t.neg_ln_p(q * (1.0 + 1e-12)) - t.neg_ln_p(q)).abs() < 1e-6);
+            }
+            prop_assert!(t.neg_ln_p(f64::MAX).is_finite() && t.neg_ln_p(f64::NAN).is_nan());
+        }
+    }
+}

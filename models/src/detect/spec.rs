@@ -1,0 +1,214 @@
+use crate::ModelError;
+use crate::cluster::{ClusterKind, ClusterSpec};
+use crate::forecast::ForecasterSpec;
+use crate::nn::AutoencoderParams;
+use crate::nn::dense::within;
+use serde::{Deserialize, Serialize};
+
+/// Which detector, with its parameters: in recipes a table `[[detectors]]` with `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DetectorSpec {
+    /// The online seasonal robust baseline of each signal.
+    Baseline,
+    /// What the main directions of train leave over.
+    Pca(PcaParams),
+    /// What an autoencoder does not restore.
+    Autoencoder(AutoencoderMember),
+    /// Distance from the operating states of train.
+    Cluster(ClusterParams),
+    /// Error of a forecaster.
+    Residual(ResidualParams),
+    /// Distance from the median of train.
+    Amplitude,
+    /// Recent mean against the longer past.
+    Shift(ShiftParams),
+    /// The other members' mean, smoothed.
+    Persistence(PersistenceParams),
+}
+
+/// How the residuals of a row become scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// Each signal's residual is calibrated for itself; the group is the mean of the three largest `-ln p`.
+    #[default]
+    Signals,
+    /// The squared residuals of a row are added.
+    Row,
+}
+
+/// Unchecked parameters of the PCA member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PcaParams {
+    /// Share of the variance that the kept directions explain at least, 0.1 to 0.9999, default 0.95.
+    pub variance: f64,
+    /// Scaled values are held inside ± this, 1 to 1e6, default 50.
+    pub clip: f64,
+    /// Default signals.
+    pub judge: Judge,
+}
+
+impl Default for PcaParams {
+    fn default() -> Self {
+        Self { variance: 0.95, clip: 50.0, judge: Judge::default() }
+    }
+}
+
+/// Unchecked parameters of the autoencoder member.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AutoencoderMember {
+    /// The net and its training.
+    pub net: AutoencoderParams,
+    /// Default signals.
+    pub judge: Judge,
+}
+
+/// Unchecked parameters of the operating-state member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterParams {
+    /// `kmeans` (default) or `gmm`.
+    pub method: ClusterKind,
+    /// How many states, 0 (default: chosen) to 64.
+    pub states: usize,
+    /// The most states that the choice tries, 1 to 64, default 8.
+    pub max_states: usize,
+    /// No more rows are fitted on than this, 50 to 1,000,000, default 4000.
+    pub max_rows: usize,
+    /// Added to the variances of a mixture in scaled units, 1e-9 to 1, default 0.001.
+    pub regularization: f64,
+}
+
+impl Default for ClusterParams {
+    fn default() -> Self {
+        let s = ClusterSpec::default();
+        Self {
+            method: s.kind,
+            states: s.states,
+            max_states: s.max_states,
+            max_rows: s.max_rows,
+            regularization: s.regularization,
+        }
+    }
+}
+
+impl ClusterParams {
+    pub(super) fn spec(&self) -> ClusterSpec {
+        ClusterSpec {
+            kind: self.method,
+            states: self.states,
+            max_states: self.max_states,
+            max_rows: self.max_rows,
+            regularization: self.regularization,
+        }
+    }
+}
+
+/// Unchecked parameters of the residual member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResidualParams {
+    /// The forecaster whose error it is; default the automatic local choice.
+    pub forecaster: ForecasterSpec,
+    /// A forecast is made anew every so many steps, 1 to 256, default 8.
+    pub every: usize,
+    /// Past values that it reads, 16 to 8192, default 512; never more than the forecaster can use.
+    pub context: usize,
+}
+
+impl Default for ResidualParams {
+    fn default() -> Self {
+        Self { forecaster: ForecasterSpec::default(), every: 8, context: 512 }
+    }
+}
+
+/// Unchecked parameters of the mean-shift member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShiftParams {
+    /// Steps of the recent mean, 1 to 10,000, default 10.
+    pub short: usize,
+    /// Steps of the longer past, above `short`, at most 1,000,000, default 1440.
+    pub long: usize,
+}
+
+impl Default for ShiftParams {
+    fn default() -> Self {
+        Self { short: 10, long: 1440 }
+    }
+}
+
+/// Unchecked parameters of the persistence member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PersistenceParams {
+    /// Steps of the running mean, 2 to 10,000, default 5.
+    pub steps: usize,
+}
+
+impl Default for PersistenceParams {
+    fn default() -> Self {
+        Self { steps: 5 }
+    }
+}
+
+impl DetectorSpec {
+    /// The members of the recommended recipe.
+    pub fn recommended() -> Vec<Self> {
+        vec![
+            Self::Pca(PcaParams::default()),
+            Self::Autoencoder(AutoencoderMember::default()),
+            Self::Amplitude,
+            Self::Baseline,
+            Self::Persistence(PersistenceParams::default()),
+        ]
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ModelError::Parameter`] naming the field, the value and the allowed range.
+    pub fn check(&self) -> Result<(), ModelError> {
+        match self {
+            Self::Baseline | Self::Amplitude => Ok(()),
+            Self::Pca(p) => {
+                within("pca.variance", p.variance, 0.1, 0.9999)?;
+                within("pca.clip", p.clip, 1.0, 1e6)
+            }
+            Self::Autoencoder(p) => p.net.check(),
+            Self::Cluster(p) => p.spec().check(),
+            Self::Residual(p) => {
+                p.forecaster.check()?;
+                within("residual.every", p.every as f64, 1.0, 256.0)?;
+                within("residual.context", p.context as f64, 16.0, 8192.0)
+            }
+            Self::Shift(p) => {
+                within("shift.short", p.short as f64, 1.0, 10_000.0)?;
+                within("shift.long", p.long as f64, p.short as f64 + 1.0, 1e6)
+            }
+            Self::Persistence(p) => within("persistence.steps", p.steps as f64, 2.0, 10_000.0),
+        }
+    }
+
+    /// The name of the kind, as recipes write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Pca(_) => "pca",
+            Self::Autoencoder(_) => "autoencoder",
+            Self::Cluster(_) => "cluster",
+            Self::Residual(_) => "residual",
+            Self::Amplitude => "amplitude",
+            Self::Shift(_) => "shift",
+            Self::Persistence(_) => "persistence",
+        }
+    }
+
+    /// Whether it holds weights that groups may share; the others are statistics of a group or learn online.
+    pub fn has_weights(&self) -> bool {
+        matches!(self, Self::Pca(_) | Self::Autoencoder(_) | Self::Cluster(_) | Self::Residual(_))
+    }
+}
