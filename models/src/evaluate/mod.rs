@@ -8,6 +8,8 @@ mod baselines;
 mod compare;
 mod detection;
 mod forecast;
+mod judge;
+mod replay;
 pub mod report;
 
 pub use baselines::{
@@ -22,3 +24,5 @@ pub use forecast::{
     CoverageRow, ForecastMeasures, ForecastTally, WindowInput, WindowMeasures, pinball, seasonal_error, smape,
     window_measures,
 };
+pub use judge::{BaselineRows, BlameTally, Said, Truth, judge, judge_baselines, judge_window};
+pub use replay::{ReplaySeries, ReplayStatus, ReplaySummary, ReplayedRow, replay};

@@ -1,0 +1,454 @@
+use super::group::{Context, Detail, Group};
+use super::intake::Taken;
+use super::observation::{GroupInfo, Observation, Refusal, SignalHistory};
+use super::route::{Visit, guard, order};
+use super::suppress::Suppressions;
+use super::{MonitorOptions, refusal, snapshot};
+use crate::ModelError;
+use crate::artifact::TensorMap;
+use crate::pipeline::{Pipeline, RowScore};
+use foreglow_core::signals::SignalType;
+use foreglow_core::{CounterRate, Incident, Labels, MetricBatch, MetricKey, Selector, TimeRange, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Series whose place is remembered at least, see [`Monitor::place`].
+const LEAST_PLACES: usize = 4_096;
+/// A group is fed live when its samples are at most so much behind the caller's clock: 5 minutes or 5 steps.
+const LIVE_MS: i64 = 300_000;
+const LIVE_STEPS: i64 = 5;
+
+/// Where a series belongs: its group, its column there once it has one, and whether it is a counter.
+#[derive(Debug, Clone)]
+struct Place {
+    slot: usize,
+    column: Option<usize>,
+    signal: MetricKey,
+    counter: bool,
+}
+
+/// All groups of one pipeline: what arrives is put on each group's grid, scored, learnt from, and watched for incidents.
+///
+/// Pure and synchronous: the clock is the argument `now`, the same batches give the same answers, no group's result
+/// depends on what else is in its batch or on where batches are cut. A step is scored before it is learnt from.
+///
+/// **Grid.** A sample belongs to the nearest multiple of the step from the group's first sample; within an open step the
+/// last value wins. A step closes when every signal it waits for has come, or when a later step of the group opens, or
+/// when [`Monitor::tick`] finds it past one step of grace. It waits for the signals that the pipeline requires, and for
+/// others while they were there in one of the last 3 steps. What comes behind the newest step is a duplicate (same
+/// value), or refused as conflict (other value) or late (no value). Online groups find their step from the first 4
+/// distinct instants; what came until then is held and then taken in order.
+///
+/// **Memory** is bounded by `max_groups` x `max_signals_per_group`; a gap of years costs no more than one of hours.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    pipeline: Arc<Pipeline>,
+    options: MonitorOptions,
+    groups: Vec<Group>,
+    by_labels: HashMap<Labels, usize>,
+    by_id: HashMap<String, usize>,
+    /// A cache: dropping it changes nothing.
+    places: HashMap<MetricKey, Place>,
+    suppressions: Suppressions,
+    row: RowScore,
+}
+
+/// A group's id: its labels as text, `{}` for none.
+pub fn group_id(labels: &Labels) -> String {
+    if labels.is_empty() { "{}".to_owned() } else { labels.to_string() }
+}
+
+impl Monitor {
+    /// A monitor without groups.
+    pub fn new(pipeline: Arc<Pipeline>, options: MonitorOptions) -> Self {
+        Self {
+            pipeline,
+            options,
+            groups: Vec::new(),
+            by_labels: HashMap::new(),
+            by_id: HashMap::new(),
+            places: HashMap::new(),
+            suppressions: Suppressions::default(),
+            row: RowScore::default(),
+        }
+    }
+
+    /// What judges the groups.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Its bounds.
+    pub fn options(&self) -> &MonitorOptions {
+        &self.options
+    }
+
+    /// Takes a batch, scores every step that closes by it, and learns from it. `now` serves only to refuse the far future
+    /// and to know whether a group is fed live.
+    pub fn observe(&mut self, batch: &MetricBatch, now: Timestamp) -> Observation {
+        self.observe_with(batch, now, Detail::Full)
+    }
+
+    /// As [`Monitor::observe`], with a say in which steps list their signals.
+    pub(crate) fn observe_with(&mut self, batch: &MetricBatch, now: Timestamp, detail: Detail) -> Observation {
+        let mut out = Observation::default();
+        let (mut visits, turns, mut places) = self.visits(batch, now, &mut out);
+        order(&mut visits);
+        let mut from = 0;
+        while from < visits.len() {
+            let turn = visits[from].turn;
+            let to = from + visits[from..].partition_point(|v| v.turn == turn);
+            self.visit(turns[turn], &visits[from..to], batch, &mut places, now, detail, &mut out);
+            from = to;
+        }
+        self.remember(batch, places);
+        out
+    }
+
+    /// What [`Monitor::observe`] would say; nothing is learnt, no incident is kept.
+    pub fn preview(&self, batch: &MetricBatch, now: Timestamp) -> Observation {
+        let mut slots: Vec<usize> = batch
+            .keys
+            .iter()
+            .filter_map(|k| self.by_labels.get(&self.pipeline.rules().place(k).0.group).copied())
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let mut copy = Self::new(self.pipeline.clone(), self.options);
+        copy.suppressions = self.suppressions.clone();
+        copy.options.max_groups = self.options.max_groups.saturating_sub(self.groups.len() - slots.len());
+        for slot in slots {
+            copy.insert(self.groups[slot].clone());
+        }
+        copy.observe(batch, now)
+    }
+
+    /// The end of a replay: closes every open step. Groups whose step is not yet known get it from what they have.
+    pub fn flush(&mut self, _now: Timestamp) -> Observation {
+        self.each(Detail::Full, |group, ctx| group.flush(ctx))
+    }
+
+    /// As [`Monitor::flush`], with a say in which steps list their signals.
+    pub(crate) fn flush_with(&mut self, detail: Detail) -> Observation {
+        self.each(detail, |group, ctx| group.flush(ctx))
+    }
+
+    /// Notices silence; to be called by live callers now and then, never by replays. In groups that are fed live (the newest
+    /// sample came within 5 minutes or 5 steps of `now`), a step past one step of grace closes, and a group that misses as
+    /// many whole steps as the incident rule looks at gets status `missing` and an incident of that kind.
+    pub fn tick(&mut self, now: Timestamp) -> Observation {
+        self.each(Detail::Full, |group, ctx| group.tick(now, ctx))
+    }
+
+    /// The groups, in the order of their ids.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        let mut all: Vec<GroupInfo> = self.groups.iter().map(Group::info).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// One group.
+    pub fn group(&self, id: &str) -> Option<GroupInfo> {
+        Some(self.get(id)?.info())
+    }
+
+    /// How many groups there are.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The past of a signal up to the newest closed step: what forecasts are made from. Counters are rates.
+    pub fn history(&self, id: &str, signal: &MetricKey) -> Option<SignalHistory> {
+        self.get(id)?.history(signal)
+    }
+
+    /// The instant of the step of group `id` that a sample at `t` belongs to; `None` while the step is not known.
+    pub fn step_time(&self, id: &str, t: Timestamp) -> Option<Timestamp> {
+        let clock = self.get(id)?.intake.clock?;
+        Some(clock.time(clock.index(t)))
+    }
+
+    /// The incidents that go on, in the order of group ids.
+    pub fn incidents_open(&self) -> Vec<Incident> {
+        let mut open: Vec<(&str, Incident)> = self
+            .groups
+            .iter()
+            .filter_map(|g| Some((g.judge.id.as_str(), g.judge.watch.incident(&g.judge.id)?)))
+            .collect();
+        open.sort_by(|a, b| a.0.cmp(b.0));
+        open.into_iter().map(|(_, i)| i).collect()
+    }
+
+    /// Everything about one group as versioned bytes (safetensors).
+    pub fn export_group(&self, id: &str) -> Option<Vec<u8>> {
+        snapshot::encode(self.get(id)?, &self.pipeline).ok()
+    }
+
+    /// Takes up a group from [`Monitor::export_group`] (replacing the one of the same id) and gives its id.
+    ///
+    /// # Errors
+    /// [`ModelError::Artifact`] when the bytes are damaged, of an unknown version, or of a pipeline with other signals or
+    /// another state.
+    pub fn import_group(&mut self, bytes: &[u8]) -> Result<String, ModelError> {
+        let group = snapshot::decode(bytes, &self.pipeline)?;
+        let id = group.judge.id.clone();
+        match self.by_labels.get(&group.judge.labels) {
+            Some(&slot) => self.groups[slot] = group,
+            None => {
+                self.insert(group);
+            }
+        }
+        self.places.clear();
+        Ok(id)
+    }
+
+    /// All groups, each as [`Monitor::export_group`] gives it: the start state of an artifact.
+    pub fn export(&self) -> TensorMap {
+        let mut map = TensorMap::default();
+        for group in &self.groups {
+            if let Ok(bytes) = snapshot::encode(group, &self.pipeline) {
+                map.put_u8(format!("group {}", group.judge.id), bytes);
+            }
+        }
+        map
+    }
+
+    /// Takes up what [`Monitor::export`] gave.
+    ///
+    /// # Errors
+    /// As [`Monitor::import_group`].
+    pub fn import(&mut self, map: &TensorMap) -> Result<(), ModelError> {
+        let names: Vec<String> = map.names().map(str::to_owned).collect();
+        for name in names {
+            self.import_group(map.u8s(&name)?)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a group; says whether it was there.
+    pub fn remove_group(&mut self, id: &str) -> bool {
+        let Some(slot) = self.by_id.get(id).copied() else { return false };
+        self.groups.swap_remove(slot);
+        self.by_id = self.groups.iter().enumerate().map(|(i, g)| (g.judge.id.clone(), i)).collect();
+        self.by_labels = self.groups.iter().enumerate().map(|(i, g)| (g.judge.labels.clone(), i)).collect();
+        self.places.clear();
+        true
+    }
+
+    /// Ids of the groups that changed since the last call, in order.
+    pub fn take_dirty(&mut self) -> Vec<String> {
+        let mut ids: Vec<String> = self
+            .groups
+            .iter_mut()
+            .filter_map(|g| std::mem::take(&mut g.judge.dirty).then(|| g.judge.id.clone()))
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// Suppresses a range (maintenance, freeze, expected load) for the groups that `selector` matches, by their labels or
+    /// by one of their signals: steps are scored with status `suppressed` and raise nothing. Not part of exported state.
+    pub fn suppress(&mut self, selector: &Selector, range: TimeRange, reason: &str) {
+        self.suppressions.add(selector, range, reason);
+    }
+
+    /// Memory of one group, bytes, with everything it has on the heap.
+    pub fn bytes_of(&self, id: &str) -> Option<usize> {
+        Some(self.get(id)?.bytes())
+    }
+
+    fn get(&self, id: &str) -> Option<&Group> {
+        self.by_id.get(id).map(|&slot| &self.groups[slot])
+    }
+
+    fn insert(&mut self, group: Group) -> usize {
+        let slot = self.groups.len();
+        self.by_labels.insert(group.judge.labels.clone(), slot);
+        self.by_id.insert(group.judge.id.clone(), slot);
+        self.groups.push(group);
+        slot
+    }
+
+    fn each(&mut self, detail: Detail, mut run: impl FnMut(&mut Group, &mut Context<'_>)) -> Observation {
+        let mut out = Observation::default();
+        let mut slots: Vec<usize> = (0..self.groups.len()).collect();
+        slots.sort_by(|a, b| self.groups[*a].judge.id.cmp(&self.groups[*b].judge.id));
+        for slot in slots {
+            let mut ctx = Context {
+                pipeline: &self.pipeline,
+                step: self.options.step,
+                suppressions: &self.suppressions,
+                detail,
+                row: &mut self.row,
+                out: &mut out,
+            };
+            run(&mut self.groups[slot], &mut ctx);
+        }
+        out
+    }
+
+    /// Guards and places every sample: visits, the slot of each turn, and the place of each series.
+    #[expect(clippy::type_complexity, reason = "three parts of one private step")]
+    fn visits(
+        &mut self,
+        batch: &MetricBatch,
+        now: Timestamp,
+        out: &mut Observation,
+    ) -> (Vec<Visit>, Vec<usize>, Vec<Option<Place>>) {
+        let n = batch.keys.len();
+        let mut places: Vec<Option<Place>> = vec![None; n];
+        let mut reached = vec![Timestamp(i64::MIN); n];
+        let mut turns: Vec<usize> = Vec::new();
+        let mut turn_of: HashMap<usize, usize> = HashMap::new();
+        let mut visits = Vec::with_capacity(batch.samples.len());
+        for (at, sample) in batch.samples.iter().enumerate() {
+            let Some(value) = guard(batch, sample, now, &self.options, out) else { continue };
+            let series = sample.series as usize;
+            if places[series].is_none() {
+                match self.place(&batch.keys[series]) {
+                    Ok(place) => places[series] = Some(place),
+                    Err(_) if sample.value.is_infinite() => continue,
+                    Err(detail) => {
+                        out.refused.push(Refusal { index: sample.index, code: refusal::TOO_MANY_GROUPS, detail });
+                        continue;
+                    }
+                }
+            }
+            let Some(place) = &places[series] else { continue };
+            reached[series] = reached[series].max(sample.timestamp);
+            let turn = *turn_of.entry(place.slot).or_insert_with(|| {
+                turns.push(place.slot);
+                turns.len() - 1
+            });
+            visits.push(Visit { turn, reached: reached[series], at, value });
+        }
+        (visits, turns, places)
+    }
+
+    /// Where a series belongs; its group is made when there is none.
+    fn place(&mut self, key: &MetricKey) -> Result<Place, String> {
+        if let Some(place) = self.places.get(key) {
+            return Ok(place.clone());
+        }
+        let rules = self.pipeline.rules();
+        let placement = rules.place(key).0;
+        let counter = rules.signal_of(key).is_some_and(|s| s.kind == SignalType::CounterRate);
+        let slot = match self.by_labels.get(&placement.group) {
+            Some(&slot) => slot,
+            None if self.groups.len() >= self.options.max_groups => {
+                return Err(format!(
+                    "group {} would be number {}, {} are allowed: raise the bound or group by fewer labels",
+                    group_id(&placement.group),
+                    self.groups.len() + 1,
+                    self.options.max_groups
+                ));
+            }
+            None => {
+                let id = group_id(&placement.group);
+                self.insert(Group::new(id, placement.group, &self.pipeline.clone()))
+            }
+        };
+        Ok(Place { slot, column: None, signal: placement.signal, counter })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private step of observe, split for reading")]
+    fn visit(
+        &mut self,
+        slot: usize,
+        visits: &[Visit],
+        batch: &MetricBatch,
+        places: &mut [Option<Place>],
+        now: Timestamp,
+        detail: Detail,
+        out: &mut Observation,
+    ) {
+        let group = &mut self.groups[slot];
+        let mut ctx = Context {
+            pipeline: &self.pipeline,
+            step: self.options.step,
+            suppressions: &self.suppressions,
+            detail,
+            row: &mut self.row,
+            out,
+        };
+        for visit in visits {
+            let sample = batch.samples[visit.at];
+            let Some(place) = &mut places[sample.series as usize] else { continue };
+            let refused = match column(group, place, &self.pipeline, &self.options) {
+                Ok(signal) => {
+                    let taken = Taken { signal, time: sample.timestamp, value: visit.value, index: sample.index };
+                    group.take(taken, &mut ctx).err()
+                }
+                Err(refusal) => Some(refusal),
+            };
+            match refused {
+                // An infinite value was refused before; its step has been told that it is missing.
+                _ if sample.value.is_infinite() => {}
+                Some((code, detail)) => ctx.out.refused.push(Refusal { index: sample.index, code, detail }),
+                None => ctx.out.accepted += 1,
+            }
+            let reach = group.intake.clock.map_or(0, |c| LIVE_STEPS.saturating_mul(c.step.ms())).max(LIVE_MS);
+            group.live = now.ms().saturating_sub(sample.timestamp.ms()) <= reach;
+        }
+        group.finish(ctx.out);
+    }
+
+    /// Keeps the places of a batch for the next; the cache is bounded, so that series that come and go cost nothing.
+    fn remember(&mut self, batch: &MetricBatch, places: Vec<Option<Place>>) {
+        if self.places.len() > LEAST_PLACES.max(64 * self.groups.len()) {
+            self.places.clear();
+        }
+        for (key, place) in batch.keys.iter().zip(places) {
+            if let Some(place) = place.filter(|p| p.column.is_some())
+                && !self.places.contains_key(key)
+            {
+                self.places.insert(key.clone(), place);
+            }
+        }
+    }
+}
+
+/// The column of a series in its group, made when the pipeline takes whatever comes.
+fn column(
+    group: &mut Group,
+    place: &mut Place,
+    pipeline: &Pipeline,
+    options: &MonitorOptions,
+) -> Result<usize, (&'static str, String)> {
+    if let Some(column) = place.column {
+        return Ok(column);
+    }
+    let column = match group.intake.column(&place.signal) {
+        Some(column) => column,
+        None if pipeline.signals().is_some() => {
+            let known = group.intake.keys.len();
+            return Err((
+                refusal::UNKNOWN_SIGNAL,
+                format!("{} is none of the {known} signals that model {} was fitted on", place.signal, pipeline.name()),
+            ));
+        }
+        None if group.intake.keys.len() >= options.max_signals_per_group => {
+            return Err((
+                refusal::TOO_MANY_SIGNALS,
+                format!(
+                    "{} would be signal {} of group {}, {} are allowed",
+                    place.signal,
+                    group.intake.keys.len() + 1,
+                    group.judge.id,
+                    options.max_signals_per_group
+                ),
+            ));
+        }
+        None => group.intake.add(place.signal.clone(), false),
+    };
+    if place.counter {
+        group.intake.counters[column].get_or_insert_with(CounterRate::default);
+    }
+    place.column = Some(column);
+    Ok(column)
+}

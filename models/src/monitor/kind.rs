@@ -1,0 +1,151 @@
+//! What a stretch above the line looks like, and which signals it is made of.
+
+use super::observation::SignalScore;
+use foreglow_core::{Contribution, FindingKind};
+use serde::{Deserialize, Serialize};
+
+/// Contributors of a finding at most.
+const CONTRIBUTORS: usize = 10;
+/// Steps on one side of the band that make a level of an excursion.
+const LEVEL: u32 = 6;
+
+/// Where the leading signal stood in the steps of a stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Shape {
+    above: u32,
+    below: u32,
+    inside: u32,
+    missing: u32,
+    peak: Side,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Side {
+    Above,
+    Below,
+    #[default]
+    Inside,
+    Missing,
+}
+
+impl Shape {
+    /// A step above the line; `peak` when it is the highest so far.
+    pub(super) fn add(&mut self, signals: &[SignalScore], peak: bool) {
+        let side = leading(signals).map_or(Side::Inside, side);
+        let count = match side {
+            Side::Above => &mut self.above,
+            Side::Below => &mut self.below,
+            Side::Inside => &mut self.inside,
+            Side::Missing => &mut self.missing,
+        };
+        *count = count.saturating_add(1);
+        if peak {
+            self.peak = side;
+        }
+    }
+
+    /// A step without any value.
+    pub(super) fn silent(&mut self) {
+        self.missing = self.missing.saturating_add(1);
+        self.peak = Side::Missing;
+    }
+
+    /// The kind, by what most steps show:
+    /// missing values; both sides of the band in turn (at least 2 each, the rarer a third of the other): variance; 6 or
+    /// more on one side: level shift; inside the band: shape, as no signal alone is unusual; else spike or dip.
+    pub(super) fn kind(self) -> FindingKind {
+        let outside = self.above + self.below;
+        let (less, more) = (self.above.min(self.below), self.above.max(self.below));
+        if self.missing > outside + self.inside || (self.missing > 0 && self.peak == Side::Missing) {
+            FindingKind::Missing
+        } else if self.inside > outside {
+            FindingKind::Shape
+        } else if less >= 2 && less * 3 >= more {
+            FindingKind::Variance
+        } else if more >= LEVEL {
+            FindingKind::LevelShift
+        } else {
+            match self.peak {
+                Side::Above => FindingKind::Spike,
+                Side::Below => FindingKind::Dip,
+                _ if self.above > self.below => FindingKind::Spike,
+                _ if self.below > self.above => FindingKind::Dip,
+                _ => FindingKind::Shape,
+            }
+        }
+    }
+}
+
+/// Signals by share, largest first (equal shares in the order of columns), at most 10, none without a share.
+pub(super) fn contributors(signals: &[SignalScore]) -> Vec<Contribution> {
+    let mut order: Vec<&SignalScore> = signals.iter().filter(|s| s.share > 0.0).collect();
+    order.sort_by(|a, b| b.share.total_cmp(&a.share));
+    order.truncate(CONTRIBUTORS);
+    let finite = |v: f64| v.is_finite().then_some(v);
+    order
+        .into_iter()
+        .map(|s| Contribution {
+            key: s.key.clone(),
+            share: s.share,
+            actual: finite(s.actual),
+            expected: finite(s.expected),
+        })
+        .collect()
+}
+
+fn leading(signals: &[SignalScore]) -> Option<&SignalScore> {
+    signals.iter().filter(|s| s.share > 0.0).reduce(|a, b| if b.share > a.share { b } else { a })
+}
+
+fn side(s: &SignalScore) -> Side {
+    if s.actual.is_nan() {
+        Side::Missing
+    } else if s.actual > s.upper {
+        Side::Above
+    } else if s.actual < s.lower {
+        Side::Below
+    } else {
+        Side::Inside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foreglow_core::{Labels, MetricKey};
+
+    fn signal(actual: f64, share: f64) -> SignalScore {
+        let key = MetricKey::new("x", Labels::default());
+        SignalScore { key, actual, expected: 0.0, lower: -1.0, upper: 1.0, score: 1.0, share }
+    }
+
+    fn kind(values: &[f64]) -> FindingKind {
+        let mut shape = Shape::default();
+        for (i, v) in values.iter().enumerate() {
+            shape.add(&[signal(*v, 0.7), signal(0.0, 0.3)], i == 0);
+        }
+        shape.kind()
+    }
+
+    #[test]
+    fn kinds() {
+        assert_eq!(kind(&[5.0]), FindingKind::Spike);
+        assert_eq!(kind(&[-5.0, -3.0]), FindingKind::Dip);
+        assert_eq!(kind(&[5.0; 6]), FindingKind::LevelShift);
+        assert_eq!(kind(&[5.0, -4.0, 3.0, -6.0, 5.0]), FindingKind::Variance);
+        assert_eq!(kind(&[0.5, 0.2, 5.0]), FindingKind::Shape);
+        assert_eq!(kind(&[f64::NAN, f64::NAN]), FindingKind::Missing);
+        assert_eq!(Shape::default().kind(), FindingKind::Shape);
+    }
+
+    #[test]
+    fn contributors_are_the_largest_shares() {
+        let mut signals: Vec<SignalScore> = (0..30).map(|i| signal(f64::from(i), f64::from(i) / 435.0)).collect();
+        signals[29].actual = f64::INFINITY;
+        let c = contributors(&signals);
+        assert_eq!(c.len(), 10);
+        assert_eq!((c[0].actual, c[1].actual), (None, Some(28.0)));
+        assert!(contributors(&[signal(1.0, 0.0), signal(1.0, f64::NAN)]).is_empty());
+    }
+}

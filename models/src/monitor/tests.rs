@@ -1,0 +1,390 @@
+use super::*;
+use crate::pipeline::Pipeline;
+use crate::spec::Recipe;
+use foreglow_core::signals::Signals;
+use foreglow_core::{FindingKind, IncidentState, Labels, MetricBatch, MetricKey, Seed, Selector, TimeRange, Timestamp};
+use proptest::prelude::*;
+use rand::Rng;
+use std::sync::Arc;
+
+const MINUTE: i64 = 60_000;
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp(1_767_225_600_000 + minute * MINUTE)
+}
+
+fn key(name: &str, host: &str) -> MetricKey {
+    MetricKey::new(name, Labels::new([("host", host)]))
+}
+
+fn online(rules: &str) -> Arc<Pipeline> {
+    Arc::new(Pipeline::online(Signals::parse(rules).unwrap(), &Recipe::default()))
+}
+
+fn monitor() -> Monitor {
+    Monitor::new(online(""), MonitorOptions::replay())
+}
+
+/// A batch of (name, host, instant, value).
+fn batch(samples: &[(&str, &str, Timestamp, f64)]) -> MetricBatch {
+    let mut b = MetricBatch::default();
+    for (i, (name, host, t, v)) in samples.iter().enumerate() {
+        let k = key(name, host);
+        let series = b.keys.iter().position(|x| *x == k).unwrap_or_else(|| {
+            b.keys.push(k);
+            b.keys.len() - 1
+        });
+        b.push(series, *t, *v, i);
+    }
+    b
+}
+
+fn wave(minute: i64, host: &str) -> f64 {
+    let mut rng = Seed(minute as u64).child(host).rng();
+    10.0 + (minute as f64 / 30.0).sin() + rng.r#gen::<f64>()
+}
+
+/// A host with two signals, warmed up, at `at(200)`.
+fn warm() -> Monitor {
+    let mut m = monitor();
+    for i in 0..200 {
+        let rows = [("cpu", "a", at(i), wave(i, "cpu")), ("mem", "a", at(i), wave(i, "mem"))];
+        m.observe(&batch(&rows), at(i));
+    }
+    assert_eq!(m.group(r#"{host="a"}"#).unwrap().status, StepStatus::Scored);
+    m
+}
+
+fn statuses(o: &Observation) -> Vec<(i64, StepStatus)> {
+    o.results.iter().map(|r| ((r.timestamp.ms() - at(0).ms()) / MINUTE, r.status)).collect()
+}
+
+fn codes(o: &Observation) -> Vec<(u32, &'static str)> {
+    o.refused.iter().map(|r| (r.index, r.code)).collect()
+}
+
+#[test]
+fn a_new_group_waits_for_its_step_then_warms_up_then_scores() {
+    let mut m = monitor();
+    for i in 0..3 {
+        let o = m.observe(&batch(&[("cpu", "a", at(i), 1.0)]), at(i));
+        assert_eq!(o.results.len(), i as usize + 1);
+        assert!(o.results.iter().all(|r| r.status == StepStatus::Pending));
+        assert_eq!(m.group(r#"{host="a"}"#).unwrap().step, None);
+    }
+    let o = m.observe(&batch(&[("cpu", "a", at(3), 1.0)]), at(3));
+    assert_eq!(statuses(&o), (0..4).map(|i| (i, StepStatus::WarmingUp)).collect::<Vec<_>>());
+    let info = m.group(r#"{host="a"}"#).unwrap();
+    assert_eq!(info.step.unwrap().ms(), MINUTE);
+    let ready = info.ready_at.unwrap();
+    let mut i = 4;
+    while m.group(r#"{host="a"}"#).unwrap().status == StepStatus::WarmingUp {
+        m.observe(&batch(&[("cpu", "a", at(i), 1.0)]), at(i));
+        i += 1;
+        assert!(i < 1000);
+    }
+    assert!((at(i - 1).ms() - ready.ms()).abs() <= 2 * MINUTE, "announced {ready}, was {}", at(i - 1));
+}
+
+#[test]
+fn steps_close_when_all_came_or_a_later_one_opens() {
+    let mut m = warm();
+    let o = m.observe(&batch(&[("cpu", "a", at(200), 10.0)]), at(200));
+    assert_eq!(statuses(&o), [(200, StepStatus::Pending)]);
+    let o = m.observe(&batch(&[("mem", "a", at(200), 10.0)]), at(200));
+    assert_eq!(statuses(&o), [(200, StepStatus::Scored)]);
+    assert_eq!((o.results[0].signals.len(), o.results[0].members.len()), (2, 1));
+    // mem is missing: the later step closes this one.
+    m.observe(&batch(&[("cpu", "a", at(201), 10.0)]), at(201));
+    let o = m.observe(&batch(&[("cpu", "a", at(202), 10.0)]), at(202));
+    assert_eq!(statuses(&o), [(201, StepStatus::Scored), (202, StepStatus::Pending)]);
+    assert!(o.results[0].signals[1].actual.is_nan());
+    // A signal that stays away is not waited for for long.
+    for i in 203..206 {
+        m.observe(&batch(&[("cpu", "a", at(i), 10.0)]), at(i));
+    }
+    let o = m.observe(&batch(&[("cpu", "a", at(206), 10.0)]), at(206));
+    assert_eq!(statuses(&o), [(206, StepStatus::Scored)]);
+}
+
+#[test]
+fn a_signal_that_comes_after_the_others_is_waited_for_from_the_next_step() {
+    let mut m = warm();
+    let row = |i| batch(&[("cpu", "a", at(i), 10.0), ("mem", "a", at(i), 10.0), ("new", "a", at(i), 1.0)]);
+    let o = m.observe(&row(200), at(200));
+    assert_eq!(codes(&o), [(2, "late")]);
+    let o = m.observe(&row(201), at(201));
+    assert!(o.refused.is_empty() && o.results[0].signals.len() == 3, "{o:?}");
+    assert_eq!(o.results[0].signals[2].actual, 1.0);
+}
+
+#[test]
+fn duplicates_conflicts_and_late_samples() {
+    let mut m = warm();
+    let row = batch(&[("cpu", "a", at(200), 50.0), ("mem", "a", at(200), 11.0)]);
+    let first = m.observe(&row, at(200));
+    let before = m.export_group(r#"{host="a"}"#).unwrap();
+    let again = m.observe(&row, at(200));
+    assert_eq!(statuses(&again), [(200, StepStatus::Duplicate)]);
+    assert_eq!((again.accepted, again.results[0].score.to_bits()), (2, first.results[0].score.to_bits()));
+    assert_eq!(again.results[0].is_anomaly, first.results[0].is_anomaly);
+    assert_eq!(m.export_group(r#"{host="a"}"#).unwrap(), before, "nothing is learnt");
+    let o = m.observe(&batch(&[("cpu", "a", at(200), 51.0), ("cpu", "a", at(20), 1.0)]), at(200));
+    assert_eq!(codes(&o), [(0, "conflict"), (1, "late")]);
+    assert!(o.refused[0].detail.contains("50") && o.refused[0].detail.contains("51"), "{:?}", o.refused);
+    // Within an open step the last value wins.
+    let o = m.observe(
+        &batch(&[("cpu", "a", at(201), 1.0), ("cpu", "a", at(201), 12.0), ("mem", "a", at(201), 9.0)]),
+        at(201),
+    );
+    assert_eq!((o.refused.len(), o.results[0].signals[0].actual), (0, 12.0));
+}
+
+#[test]
+fn guards_name_the_sample_and_let_the_rest_through() {
+    let options = MonitorOptions {
+        max_groups: 2,
+        max_signals_per_group: 2,
+        max_future: Some(MINUTE),
+        ..MonitorOptions::default()
+    };
+    let mut m = Monitor::new(online(""), options);
+    let rows = [
+        ("cpu", "a", at(0), 1.0),
+        ("cpu", "a", at(9), 1.0),
+        ("cpu", "b", at(0), f64::INFINITY),
+        ("cpu", "c", at(0), 1.0),
+        ("mem", "a", at(0), 1e308),
+        ("io", "a", at(0), 1.0),
+        ("cpu", "a", Timestamp(i64::MAX), 1.0),
+        ("cpu", "a", Timestamp(i64::MIN), 1.0),
+        ("cpu", "b", at(1), f64::NAN),
+    ];
+    let o = m.observe(&batch(&rows), at(0));
+    let mut got = codes(&o);
+    got.sort_unstable();
+    assert_eq!(
+        got,
+        [
+            (1, "future"),
+            (2, "not_finite"),
+            (3, "too_many_groups"),
+            (5, "too_many_signals"),
+            (6, "out_of_range"),
+            (7, "out_of_range")
+        ]
+    );
+    assert_eq!(o.accepted, 3);
+    let mut b = MetricBatch::default();
+    b.keys.push(MetricKey::new("x", Labels::new((0..1000).map(|i| (format!("l{i}"), "v")))));
+    b.push(0, at(0), 1.0, 0);
+    b.push(9, at(0), 1.0, 1);
+    assert_eq!(codes(&m.observe(&b, at(0))), [(0, "too_many_labels")]);
+}
+
+#[test]
+fn gaps_of_any_length_cost_nothing() {
+    let mut m = warm();
+    let far = Timestamp(at(0).ms() * 4);
+    let o = m.observe(&batch(&[("cpu", "a", far, 10.0), ("mem", "a", far, 10.0)]), far);
+    assert_eq!(o.results.len(), 1);
+    let id = r#"{host="a"}"#;
+    let h = m.history(id, &MetricKey::new("cpu", Labels::default())).unwrap();
+    assert_eq!(h.values.iter().filter(|v| v.is_finite()).count(), 1);
+    assert!(h.values.last().unwrap().is_finite() && h.last == o.results[0].timestamp);
+    let mut m = warm();
+    m.observe(&batch(&[("cpu", "a", at(203), 10.0), ("mem", "a", at(203), 10.0)]), at(203));
+    let h = m.history(id, &MetricKey::new("mem", Labels::default())).unwrap();
+    assert_eq!(h.values.len(), 204);
+    assert!(h.values[200..203].iter().all(|v| v.is_nan()));
+}
+
+#[test]
+fn counters_become_rates_and_resets_do_no_harm() {
+    let rules = "[[signal]]\nname = \"requests\"\nmatch = \"requests_total\"\nas = \"counter_rate\"\n";
+    let mut m = Monitor::new(online(rules), MonitorOptions::replay());
+    let mut total = 1000.0;
+    for i in 0..10 {
+        total = if i == 6 { 30.0 } else { total + 120.0 };
+        m.observe(&batch(&[("requests_total", "a", at(i), total)]), at(i));
+    }
+    let h = m.history(r#"{host="a"}"#, &MetricKey::new("requests", Labels::default())).unwrap();
+    assert!(h.values[0].is_nan());
+    assert_eq!(h.values[1..], [2.0, 2.0, 2.0, 2.0, 2.0, 0.5, 2.0, 2.0, 2.0]);
+    let again = m.observe(&batch(&[("requests_total", "a", at(9), total)]), at(9));
+    assert_eq!(statuses(&again), [(9, StepStatus::Duplicate)], "duplicates are told by what was sent");
+}
+
+#[test]
+fn columns_of_one_request_are_taken_row_by_row() {
+    let rows: Vec<_> = (0..40).map(|i| ("cpu", "a", at(i), wave(i, "cpu"))).collect();
+    let cols: Vec<_> = rows.iter().copied().chain((0..40).map(|i| ("mem", "a", at(i), wave(i, "mem")))).collect();
+    let o = monitor().observe(&batch(&cols), at(0));
+    assert!(o.refused.is_empty());
+    assert_eq!(o.results.len(), 40);
+    assert!(o.results.iter().all(|r| r.signals.iter().all(|s| !s.actual.is_nan())));
+}
+
+#[test]
+fn an_excursion_becomes_an_incident_and_ends() {
+    let mut m = warm();
+    let mut events = Vec::new();
+    for i in 200..220 {
+        let cpu = if (203..206).contains(&i) { 80.0 * 100f64.powi(i as i32 - 203) } else { wave(i, "cpu") };
+        let o = m.observe(&batch(&[("cpu", "a", at(i), cpu), ("mem", "a", at(i), wave(i, "mem"))]), at(i));
+        for f in &o.findings {
+            assert_eq!(f.contributors[0].key.name.as_ref(), "cpu");
+        }
+        events.extend(o.incidents);
+    }
+    assert!(matches!(events[0], IncidentEvent::Opened(_)), "{events:?}");
+    assert_eq!(events[0].incident().opened_at, at(204));
+    let last = events.last().unwrap().incident();
+    assert_eq!((last.state, last.finding.kind), (IncidentState::Resolved, FindingKind::Spike));
+    assert_eq!((last.finding.start, last.id.clone()), (at(203), events[0].incident().id.clone()));
+    assert!(m.incidents_open().is_empty());
+}
+
+#[test]
+fn suppressed_ranges_are_scored_and_raise_nothing() {
+    let mut m = warm();
+    let selector: Selector = r#"{host="a"}"#.parse().unwrap();
+    m.suppress(&selector, TimeRange { start: at(200), end: at(203) }, "maintenance");
+    for i in 200..203 {
+        let o = m.observe(&batch(&[("cpu", "a", at(i), 90.0), ("mem", "a", at(i), 90.0)]), at(i));
+        assert_eq!(o.results[0].status, StepStatus::Suppressed);
+        assert!(!o.results[0].is_anomaly && o.incidents.is_empty() && o.findings.is_empty());
+        assert!(i > 200 || o.results[0].score >= 1.0);
+    }
+}
+
+#[test]
+fn a_preview_leaves_no_trace() {
+    let mut m = warm();
+    let b = batch(&[("cpu", "a", at(200), 90.0), ("mem", "a", at(200), 9.0), ("cpu", "new", at(0), 1.0)]);
+    let before = m.export();
+    let said = m.preview(&b, at(200));
+    assert_eq!(m.export(), before);
+    assert_eq!(format!("{said:?}"), format!("{:?}", m.observe(&b, at(200))));
+}
+
+#[test]
+fn silence_is_noticed_in_live_groups_only() {
+    let mut m = warm();
+    assert!(m.tick(at(201)).results.is_empty());
+    let o = m.tick(at(204));
+    assert_eq!(o.results[0].status, StepStatus::Missing);
+    assert_eq!(o.incidents[0].incident().finding.kind, FindingKind::Missing);
+    assert!(m.tick(at(205)).results.is_empty(), "said once");
+    assert_eq!(m.group(r#"{host="a"}"#).unwrap().status, StepStatus::Missing);
+    let o = m.observe(&batch(&[("cpu", "a", at(206), 10.0), ("mem", "a", at(206), 10.0)]), at(206));
+    assert!(matches!(o.incidents[..], [IncidentEvent::Resolved(_)]));
+    // A partial step past its grace closes.
+    m.observe(&batch(&[("cpu", "a", at(207), 10.0)]), at(207));
+    assert_eq!(statuses(&m.tick(at(209))), [(207, StepStatus::Scored)]);
+    // A replay of old data is not live.
+    m.observe(&batch(&[("cpu", "a", at(208), 10.0), ("mem", "a", at(208), 10.0)]), at(10_000));
+    assert_eq!(m.tick(at(20_000)), Observation::default());
+}
+
+#[test]
+fn state_of_another_shape_is_refused() {
+    let mut m = warm();
+    let bytes = m.export_group(r#"{host="a"}"#).unwrap();
+    let mut other = monitor();
+    assert_eq!(other.import_group(&bytes).unwrap(), r#"{host="a"}"#);
+    assert_eq!(other.export_group(r#"{host="a"}"#).unwrap(), bytes);
+    for cut in [0, 10, bytes.len() / 2, bytes.len() - 1] {
+        assert!(other.import_group(&bytes[..cut]).is_err());
+    }
+    let text = String::from_utf8_lossy(&bytes).replace(r#""version":"1""#, r#""version":"9""#);
+    assert!(text.contains(r#""version":"9""#));
+    assert_eq!(m.take_dirty(), [r#"{host="a"}"#]);
+    assert!(m.take_dirty().is_empty());
+    assert!(m.remove_group(r#"{host="a"}"#) && m.is_empty() && !m.remove_group("x"));
+}
+
+#[test]
+fn an_online_series_stays_small() {
+    let mut m = monitor();
+    for i in 0..3000 {
+        m.observe(&batch(&[("cpu", "a", at(i), wave(i, "cpu"))]), at(i));
+    }
+    let bytes = m.bytes_of(r#"{host="a"}"#).unwrap();
+    assert!(bytes <= 18 * 1024, "{bytes} bytes");
+    assert!(bytes > 8 * 1024);
+}
+
+/// What a stream of rows gives, cut into batches of `size` rows, with a restart before row `restart`.
+fn run(stream: &MetricBatch, size: usize, restart: usize) -> (Vec<String>, Vec<String>, usize) {
+    let mut m = monitor();
+    let (mut results, mut incidents, mut refused) = (Vec::new(), Vec::new(), 0);
+    let mut note = |o: Observation| {
+        results.extend(o.results.iter().filter(|r| r.status != StepStatus::Pending).map(|r| {
+            let bits: Vec<u64> = r.signals.iter().map(|s| s.expected.to_bits()).collect();
+            format!("{} {} {:?} {:x} {bits:?}", r.group, r.timestamp, r.status, r.score.to_bits())
+        }));
+        incidents.extend(o.incidents.iter().map(|e| format!("{e:?}")));
+        refused += o.refused.len();
+    };
+    for (i, rows) in stream.samples.chunks(size).enumerate() {
+        if i * size <= restart && restart < (i + 1) * size {
+            let state = m.export();
+            m = monitor();
+            m.import(&state).unwrap();
+        }
+        note(m.observe(&MetricBatch { keys: stream.keys.clone(), samples: rows.to_vec() }, at(0)));
+    }
+    note(m.flush(at(0)));
+    results.sort();
+    (results, incidents, refused)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn cuts_and_restarts_change_nothing(
+        rows in prop::collection::vec((0i64..4, 0u8..20, 0u8..40), 60..260),
+        size in 1usize..50,
+        restart in 0usize..200,
+    ) {
+        let mut samples = Vec::new();
+        let mut t = 0;
+        for (i, (ahead, gone, wild)) in rows.iter().enumerate() {
+            // Mostly one step on; now and then the same instant again, or a gap.
+            t += if *gone == 0 { *ahead } else { 1 };
+            let v = match wild { 0 => 1e308, 1 => f64::NAN, 2..=4 => 90.0, _ => wave(i as i64, "cpu") };
+            samples.push(("cpu", "a", at(t), v));
+            if *gone != 1 { samples.push(("mem", "a", at(t), wave(i as i64, "mem"))); }
+            samples.push(("cpu", "b", at(t), wave(i as i64, "b")));
+        }
+        let stream = batch(&samples);
+        let whole = run(&stream, samples.len(), 0);
+        for cut in [1, 7, size] {
+            let parts = run(&stream, cut, restart);
+            prop_assert_eq!(&parts.0, &whole.0);
+            prop_assert_eq!(parts.2, whole.2);
+            // Incidents of different groups may interleave.
+            let (mut a, mut b) = (parts.1, whole.1.clone());
+            a.sort();
+            b.sort();
+            prop_assert_eq!(a, b);
+        }
+    }
+
+    #[test]
+    fn other_groups_do_not_matter(rows in prop::collection::vec((0usize..3, 0u8..30), 50..200)) {
+        let mut all = Vec::new();
+        for (i, (host, wild)) in rows.iter().enumerate() {
+            let host = ["a", "b", "c"][*host];
+            let v = if *wild == 0 { 77.0 } else { wave(i as i64, host) };
+            all.push(("cpu", host, at(i as i64 / 3), v));
+        }
+        let only: Vec<_> = all.iter().copied().filter(|s| s.1 == "a").collect();
+        let of_a = |o: Observation| {
+            o.results.into_iter().filter(|r| r.group.contains("\"a\"")).map(|r| format!("{r:?}")).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(of_a(monitor().observe(&batch(&all), at(0))), of_a(monitor().observe(&batch(&only), at(0))));
+    }
+}
