@@ -1,1 +1,25 @@
-//! The serving binary: scores live metric batches, forecasts, alerts, recommends.
+//! The serving side of foreglow: scores live metric batches, forecasts, watches incidents, searches parameters.
+//!
+//! [`run`] serves until it is told to stop. `ARCHITECTURE.md` beside this crate says what is where and what is
+//! deliberately absent.
+
+mod app;
+mod clock;
+mod compute;
+mod config;
+mod error;
+mod events;
+mod http;
+mod live;
+mod registry;
+mod store;
+mod telemetry;
+mod tuner;
+mod view;
+
+pub use app::{run, run_with_clock};
+pub use clock::Clock;
+pub use config::{Config, Horizon, Limits, LogFormat, Retain, Role, Token};
+pub use error::EngineError;
+pub use http::openapi_json;
+pub use telemetry::init_log;

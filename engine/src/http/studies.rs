@@ -1,0 +1,291 @@
+use super::auth::Caller;
+use super::extract::{Json, Page, Params, json, ok};
+use super::problem::Problem;
+use crate::app::App;
+use crate::tuner::{Completion, Entry, StudyState};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use foreglow_search::{Assignment, Measurement, MetricValue, StudySpec, Trial, TrialState, Value};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A study, as `foreglow_search` reads it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes in OpenAPI what StudySpec reads")]
+pub(crate) struct StudyBody {
+    /// Its name, unique for the tenant.
+    name: String,
+    /// Labels of what is tuned.
+    entity: Option<BTreeMap<String, String>>,
+    /// `{name, type: float|int|discrete|cat|bool, low, high, log, step, choices, values, current, max_step, cost, when}`.
+    #[schema(value_type = Vec<Object>)]
+    parameters: Vec<()>,
+    /// `{metric, aggregate: mean|p50|p95|p99|rate|min|max, goal: min|max}`.
+    #[schema(value_type = Object)]
+    objective: (),
+    /// `{metric, aggregate, at_most | at_least: number or "1.2*baseline"}`.
+    #[schema(value_type = Vec<Object>)]
+    guard_rails: Option<Vec<()>>,
+    /// The metric that is the load.
+    workload: Option<String>,
+    /// Default `auto`.
+    designer: Option<String>,
+    /// `{trials}`; default no limit.
+    #[schema(value_type = Option<Object>)]
+    budget: Option<()>,
+    /// `observe` or `recommend` (default).
+    mode: Option<String>,
+    /// Default 1.
+    seed: Option<u64>,
+}
+
+/// A study as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Study {
+    /// Its id.
+    id: String,
+    /// `active` or `stopped`.
+    state: StudyState,
+    /// Epoch milliseconds.
+    created_at: i64,
+    /// The specification, with the values that run now.
+    #[serde(flatten)]
+    #[schema(value_type = StudyBody)]
+    spec: StudySpec,
+    /// How many trials were suggested.
+    suggested: usize,
+    /// How many trials were measured.
+    completed: usize,
+    /// The trial with the best measured value; under noise it promises too much, see /v1/recommendations.
+    best_measured: Option<u64>,
+    /// All trials by number.
+    #[schema(value_type = Vec<Object>)]
+    trials: Vec<Trial>,
+}
+
+impl Study {
+    fn of(e: Entry) -> Self {
+        let completed = e.study.trials().iter().filter(|t| t.state == TrialState::Completed).count();
+        Self {
+            id: e.id,
+            state: e.state,
+            created_at: e.created_at.ms(),
+            suggested: e.study.suggested(),
+            completed,
+            best_measured: e.study.best_measured().map(|t| t.id),
+            trials: e.study.trials().to_vec(),
+            spec: e.study.spec().clone(),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SuggestBody {
+    /// The same client gets its pending trial again until it is completed.
+    client_id: String,
+}
+
+/// A measurement.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MeasurementBody {
+    /// The objective's value, in its own unit.
+    value: f64,
+    /// Its standard error.
+    #[serde(default)]
+    se: Option<f64>,
+    /// Independent repeats behind it; default 1.
+    #[serde(default)]
+    replicates: Option<u32>,
+    /// Other metrics by name; guard-rails look here.
+    #[serde(default)]
+    metrics: BTreeMap<String, f64>,
+}
+
+impl MeasurementBody {
+    fn read(self) -> Measurement {
+        Measurement {
+            value: self.value,
+            se: self.se,
+            replicates: self.replicates.unwrap_or(1),
+            metrics: self.metrics.into_iter().map(|(n, value)| (n, MetricValue { value, se: None })).collect(),
+        }
+    }
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    /// It was measured.
+    #[default]
+    Ok,
+    /// It could not be measured.
+    Failed,
+    /// It broke something.
+    Unsafe,
+}
+
+/// The end of a trial. Without `value` it is the mean of what was reported; without reports, what the metrics showed since
+/// the configuration was posted.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CompleteBody {
+    /// Default `ok`.
+    #[serde(default)]
+    state: Outcome,
+    /// Why it failed or broke something.
+    #[serde(default)]
+    reason: Option<String>,
+    /// The objective's value, in its own unit.
+    #[serde(default)]
+    value: Option<f64>,
+    /// Its standard error.
+    #[serde(default)]
+    se: Option<f64>,
+    /// Independent repeats behind it; default 1.
+    #[serde(default)]
+    replicates: Option<u32>,
+    /// Other metrics by name.
+    #[serde(default)]
+    metrics: BTreeMap<String, f64>,
+    /// The parameters that really ran, where they differ from the suggested ones.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Assignment>,
+    /// What surrounded it.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    context: BTreeMap<String, Value>,
+}
+
+/// Why a trial is stopped.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StopBody {
+    /// In words.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Opens a study.
+#[utoipa::path(post, path = "/v1/studies", tag = "tuning", request_body = StudyBody,
+    responses((status = 201, body = Study), (status = 200, description = "The same study was there", body = Study),
+        (status = 409, description = "Another study has the name", body = Problem), (status = "4XX", body = Problem)))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Json(spec): Json<StudySpec>,
+) -> Result<Response, Problem> {
+    let (entry, new) = app.slow(move |app| app.tuner.create(&caller.tenant, spec, app.clock.now())).await?;
+    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &Study::of(entry)))
+}
+
+/// All studies, by id.
+#[utoipa::path(get, path = "/v1/studies", tag = "tuning",
+    params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<Study>)))]
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
+    let params = params.only(&["limit", "cursor"])?;
+    let limit = params.limit()?;
+    let mut all = app.slow(move |app| Ok(app.tuner.list(&caller.tenant))).await?;
+    all.retain(|e| params.text("cursor").is_none_or(|c| e.id.as_str() > c));
+    let items = all.into_iter().take(limit + 1).map(Study::of).collect();
+    Ok(ok(&Page::cut(items, limit, |s: &Study| s.id.clone())))
+}
+
+/// One study, with the trials that its metrics gave until now.
+#[utoipa::path(get, path = "/v1/studies/{id}", tag = "tuning", params(("id" = String, Path)),
+    responses((status = 200, body = Study), (status = 404, body = Problem)))]
+pub(crate) async fn one(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let entry = app.slow(move |app| app.tuner.get(&caller.tenant, &id)).await?;
+    Ok(ok(&Study::of(entry)))
+}
+
+/// The next configuration to try.
+#[utoipa::path(post, path = "/v1/studies/{id}/suggest", tag = "tuning", params(("id" = String, Path)),
+    request_body = SuggestBody, responses((status = 200, description = "A trial", body = Object),
+        (status = 409, description = "Stopped, or the budget is spent", body = Problem), (status = 404, body = Problem)))]
+pub(crate) async fn suggest(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(b): Json<SuggestBody>,
+) -> Result<Response, Problem> {
+    if b.client_id.is_empty() || b.client_id.len() > 128 {
+        let problem = Problem::meaningless("invalid_client", "client_id is to have 1 to 128 characters");
+        return Err(problem.at("/client_id"));
+    }
+    Ok(ok(&app.slow(move |app| app.tuner.suggest(&caller.tenant, &id, &b.client_id)).await?))
+}
+
+/// Adds a measurement to a pending trial.
+#[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/measurements", tag = "tuning",
+    params(("id" = String, Path), ("n" = u64, Path)), request_body = MeasurementBody,
+    responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = Problem)))]
+pub(crate) async fn measure(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, n)): Path<(String, u64)>,
+    Json(b): Json<MeasurementBody>,
+) -> Result<Response, Problem> {
+    Ok(ok(&app.slow(move |app| app.tuner.report(&caller.tenant, &id, n, b.read())).await?))
+}
+
+/// Ends a pending trial.
+#[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/complete", tag = "tuning",
+    params(("id" = String, Path), ("n" = u64, Path)), request_body = CompleteBody,
+    responses((status = 200, description = "The trial", body = Object),
+        (status = 409, description = "It is no longer pending", body = Problem), (status = "4XX", body = Problem)))]
+pub(crate) async fn complete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, n)): Path<(String, u64)>,
+    Json(b): Json<CompleteBody>,
+) -> Result<Response, Problem> {
+    let measured =
+        MeasurementBody { value: b.value.unwrap_or_default(), se: b.se, replicates: b.replicates, metrics: b.metrics };
+    let measurement = b.value.map(|_| measured.read());
+    let reason = b.reason.unwrap_or_else(|| "no reason given".to_owned());
+    let completion = Completion {
+        measurement,
+        failed: (b.state == Outcome::Failed).then(|| reason.clone()),
+        broke: (b.state == Outcome::Unsafe).then_some(reason),
+        applied: b.parameters,
+        context: b.context,
+    };
+    Ok(ok(&app.slow(move |app| app.tuner.complete(&caller.tenant, &id, n, completion)).await?))
+}
+
+/// Ends a pending trial without a measurement.
+#[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/stop", tag = "tuning",
+    params(("id" = String, Path), ("n" = u64, Path)), request_body = StopBody,
+    responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = Problem)))]
+pub(crate) async fn stop_trial(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, n)): Path<(String, u64)>,
+    Json(b): Json<StopBody>,
+) -> Result<Response, Problem> {
+    Ok(ok(&app.slow(move |app| app.tuner.stop_trial(&caller.tenant, &id, n, &b.reason)).await?))
+}
+
+/// Ends a study: it suggests and recommends nothing any more.
+#[utoipa::path(post, path = "/v1/studies/{id}/stop", tag = "tuning", params(("id" = String, Path)),
+    responses((status = 200, body = Study), (status = 404, body = Problem)))]
+pub(crate) async fn stop(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(ok(&Study::of(app.slow(move |app| app.tuner.stop(&caller.tenant, &id)).await?)))
+}

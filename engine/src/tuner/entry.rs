@@ -1,0 +1,163 @@
+use crate::EngineError;
+use foreglow_core::{Labels, Timestamp};
+use foreglow_search::{Advice, Measurement, Study};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Whether a study goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StudyState {
+    /// It suggests, learns and recommends.
+    #[default]
+    Active,
+    /// It stays as it is.
+    Stopped,
+}
+
+/// One study with what the engine adds to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    pub(crate) study: Study,
+    pub(crate) state: StudyState,
+    pub(crate) created_at: Timestamp,
+    /// Measurements of pending trials, until they are completed.
+    pub(crate) reports: BTreeMap<u64, Vec<Measurement>>,
+    /// The start of the last configuration that became a trial (or never can).
+    pub(crate) absorbed: Option<Timestamp>,
+    /// What was advised of this very content; forgotten at every change.
+    pub(crate) advice: Option<Advice>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    version: u32,
+    id: String,
+    state: StudyState,
+    created_at: Timestamp,
+    study: Box<RawValue>,
+    reports: BTreeMap<u64, Vec<Measurement>>,
+    absorbed: Option<Timestamp>,
+}
+
+/// The name of a study in addresses: 16 hexadecimal digits of the hash of tenant and name.
+pub(crate) fn study_id(tenant: &str, name: &str) -> String {
+    let mut h = Sha256::new();
+    h.update((tenant.len() as u64).to_le_bytes());
+    h.update(tenant);
+    h.update(name);
+    h.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+impl Entry {
+    pub(crate) fn new(tenant: &str, study: Study, now: Timestamp) -> Self {
+        Self {
+            id: study_id(tenant, &study.spec().name),
+            study,
+            state: StudyState::Active,
+            created_at: now,
+            reports: BTreeMap::new(),
+            absorbed: None,
+            advice: None,
+        }
+    }
+
+    /// What is tuned, as labels.
+    pub(crate) fn entity(&self) -> Labels {
+        Labels::new(&self.study.spec().entity)
+    }
+
+    /// The metrics a trial needs: objective, guard-rails, workload.
+    pub(crate) fn metrics(&self) -> Vec<String> {
+        let spec = self.study.spec();
+        let mut names = vec![spec.objective.metric.clone()];
+        names.extend(spec.guard_rails.iter().map(|g| g.metric.clone()));
+        names.extend(spec.workload.clone());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String, EngineError> {
+        Ok(serde_json::to_string(&Saved {
+            version: 1,
+            id: self.id.clone(),
+            state: self.state,
+            created_at: self.created_at,
+            study: RawValue::from_string(self.study.to_json()?)?,
+            reports: self.reports.clone(),
+            absorbed: self.absorbed,
+        })?)
+    }
+
+    pub(crate) fn from_json(text: &str) -> Result<Self, EngineError> {
+        let s: Saved = serde_json::from_str(text)?;
+        if s.version != 1 {
+            let problem = format!("study {} has version {}, this program knows 1", s.id, s.version);
+            return Err(EngineError::config("saved study", problem));
+        }
+        Ok(Self {
+            id: s.id,
+            study: Study::from_json(s.study.get())?,
+            state: s.state,
+            created_at: s.created_at,
+            reports: s.reports,
+            absorbed: s.absorbed,
+            advice: None,
+        })
+    }
+}
+
+/// The mean of what was reported of a trial, with its standard error; guard metrics alike.
+pub(crate) fn mean_of(reports: &[Measurement]) -> Option<Measurement> {
+    if reports.len() < 2 {
+        return reports.first().cloned();
+    }
+    let names: std::collections::BTreeSet<&String> = reports.iter().flat_map(|r| r.metrics.keys()).collect();
+    let mean_error = |values: Vec<f64>| {
+        let se = foreglow_core::stats::std_dev(&values) / (values.len() as f64).sqrt();
+        (foreglow_core::stats::mean(&values), se.is_finite().then_some(se))
+    };
+    let (value, se) = mean_error(reports.iter().map(|r| r.value).collect());
+    let metrics = names
+        .into_iter()
+        .map(|n| {
+            let (value, se) = mean_error(reports.iter().filter_map(|r| r.metrics.get(n)).map(|m| m.value).collect());
+            (n.clone(), foreglow_search::MetricValue { value, se })
+        })
+        .collect();
+    Some(Measurement { value, se, replicates: reports.len() as u32, metrics })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foreglow_search::{Goal, Objective, ParameterSpec, SpaceSpec, StudySpec};
+
+    #[test]
+    fn entries_round_trip() {
+        let space = SpaceSpec(vec![ParameterSpec::int("workers", 1, 64).current(8)]);
+        let objective = Objective { metric: "latency".into(), aggregate: Default::default(), goal: Goal::Min };
+        let study = StudySpec::new("s", space, objective).check().unwrap();
+        let mut e = Entry::new("t", study, Timestamp(5));
+        e.study.suggest("c").unwrap();
+        e.reports.insert(0, vec![Measurement::of(1.0)]);
+        let back = Entry::from_json(&e.to_json().unwrap()).unwrap();
+        assert_eq!((back.study, back.reports, back.id.len()), (e.study, e.reports, 16));
+        assert_ne!(study_id("t", "s"), study_id("ts", ""));
+    }
+
+    #[test]
+    fn reports_are_averaged() {
+        let reports =
+            [Measurement::of(1.0).with_metric("errors", 2.0), Measurement::of(3.0).with_metric("errors", 4.0)];
+        let m = mean_of(&reports).unwrap();
+        assert_eq!((m.value, m.replicates, m.metrics["errors"].value), (2.0, 2, 3.0));
+        assert!((m.se.unwrap() - 1.0).abs() < 1e-12);
+        assert!(mean_of(&[]).is_none());
+    }
+}

@@ -1,0 +1,256 @@
+//! Trials out of the metrics that the server keeps: gather, cut, and hand to the study.
+
+use super::entry::Entry;
+use crate::EngineError;
+use crate::config::labels_json;
+use crate::store::{ConfigurationRow, HistoryRow, ask};
+use foreglow_core::{Labels, MetricKey, Selector, Step, TimeRange, Timestamp};
+use foreglow_search::cut::{Configuration, CutInput, CutTrial, MetricSeries, cut};
+use foreglow_search::{Assignment, Mark, TrialState, assignment_key};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+
+/// Changes of these kinds do not disturb a measurement.
+const HARMLESS: [&str; 3] = ["config", "maintenance", "freeze"];
+
+/// What was running when, and what the metrics showed.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    configurations: Vec<Configuration>,
+    metrics: BTreeMap<String, (Vec<Timestamp>, Vec<f64>)>,
+    incidents: Vec<TimeRange>,
+    changes: Vec<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+/// Reads everything about a study's entity since `from`.
+pub(super) fn gather(
+    conn: &Connection,
+    tenant: &str,
+    entry: &Entry,
+    from: Option<Timestamp>,
+) -> Result<Gathered, EngineError> {
+    let entity = entry.entity();
+    let rows = ask::configurations(conn, tenant, &labels_json(&entity))?;
+    let configurations: Vec<Configuration> =
+        assignments(entry, &rows).into_iter().filter(|c| from.is_none_or(|f| c.since >= f)).collect();
+    let start = from.or_else(|| configurations.first().map(|c| c.since)).unwrap_or(Timestamp(i64::MIN));
+    let range = TimeRange { start, end: Timestamp(i64::MAX) };
+    let mut out = Gathered { configurations, ..Gathered::default() };
+    for name in entry.metrics() {
+        let series = one_series(&ask::history(conn, tenant, &name, &entity, range)?, &entity);
+        out.until = out.until.max(series.0.last().copied());
+        out.metrics.insert(name, series);
+    }
+    for (group, range) in ask::incidents_within(conn, tenant, range)? {
+        if within(&group, &entity) {
+            out.incidents.push(range);
+        }
+    }
+    let objective = MetricKey::new(&entry.study.spec().objective.metric, entity);
+    for c in ask::changes_within(conn, tenant, range)? {
+        let touches = c.selector.as_ref().is_none_or(|s| s.parse::<Selector>().is_ok_and(|s| s.matches(&objective)));
+        if touches && !HARMLESS.contains(&c.kind.as_str()) {
+            out.changes.push(c.start);
+        }
+    }
+    Ok(out)
+}
+
+/// The configurations in the study's own parameters: what a configuration does not name stays as it was.
+fn assignments(entry: &Entry, rows: &[ConfigurationRow]) -> Vec<Configuration> {
+    let space = entry.study.space();
+    let mut running = space.current().unwrap_or_default();
+    rows.iter()
+        .map(|r| {
+            let given: Assignment = serde_json::from_str(&r.parameters).unwrap_or_default();
+            running.extend(given.into_iter().filter(|(n, _)| space.get(n).is_some()));
+            Configuration { since: r.since, parameters: running.clone() }
+        })
+        .collect()
+}
+
+/// The metric of the entity: its own series where there is one, else the mean of all series that belong to it.
+fn one_series(rows: &[HistoryRow], entity: &Labels) -> (Vec<Timestamp>, Vec<f64>) {
+    if let Some(own) = rows.iter().find(|r| r.labels == *entity) {
+        return own.values.iter().map(|(t, v)| (*t, *v)).unzip();
+    }
+    let mut all: BTreeMap<Timestamp, Vec<f64>> = BTreeMap::new();
+    for r in rows {
+        for (t, v) in &r.values {
+            all.entry(*t).or_default().push(*v);
+        }
+    }
+    all.into_iter().map(|(t, v)| (t, foreglow_core::stats::mean(&v))).unzip()
+}
+
+/// Whether a group (its labels' display form) belongs to an entity.
+fn within(group: &str, entity: &Labels) -> bool {
+    entity.iter().all(|(n, v)| {
+        let pair = format!("{n}={v:?}");
+        group.contains(&format!("{{{pair}")) || group.contains(&format!(",{pair}"))
+    })
+}
+
+impl Gathered {
+    /// The trials of all configurations; none where the objective was never measured.
+    pub(super) fn cut(&self, entry: &Entry) -> Result<Vec<CutTrial>, EngineError> {
+        self.cut_as(entry, &self.configurations)
+    }
+
+    /// The trial of one stretch that starts at `since`.
+    pub(super) fn cut_one(
+        &self,
+        entry: &Entry,
+        since: Timestamp,
+        parameters: &Assignment,
+    ) -> Result<Option<CutTrial>, EngineError> {
+        let mut one = vec![Configuration { since, parameters: parameters.clone() }];
+        one.extend(self.configurations.iter().filter(|c| c.since > since).cloned());
+        Ok(self.cut_as(entry, &one)?.into_iter().next())
+    }
+
+    /// The trial of the stretch that ends at `end`; none when another configuration ran in it.
+    pub(super) fn cut_before(
+        &self,
+        entry: &Entry,
+        end: Timestamp,
+        parameters: &Assignment,
+    ) -> Result<Option<CutTrial>, EngineError> {
+        let objective = self.metrics.get(&entry.study.spec().objective.metric);
+        let Some(first) = objective.and_then(|m| m.0.first()).filter(|t| **t < end) else { return Ok(None) };
+        let last = self.configurations.iter().rev().find(|c| c.since < end);
+        let same = |c: &Configuration| {
+            entry.study.space().canonical(&c.parameters).is_ok_and(|p| assignment_key(&p) == assignment_key(parameters))
+        };
+        if last.is_some_and(|c| !same(c)) {
+            return Ok(None);
+        }
+        let since = last.map_or(*first, |c| c.since);
+        let two = [
+            Configuration { since, parameters: parameters.clone() },
+            Configuration { since: end, parameters: parameters.clone() },
+        ];
+        Ok(self.cut_as(entry, &two)?.into_iter().next())
+    }
+
+    fn cut_as(&self, entry: &Entry, configurations: &[Configuration]) -> Result<Vec<CutTrial>, EngineError> {
+        let spec = entry.study.spec();
+        let Some((times, _)) = self.metrics.get(&spec.objective.metric) else { return Ok(Vec::new()) };
+        let (Some(step), Some(until)) = (Step::detect(times), self.until) else { return Ok(Vec::new()) };
+        let metrics = self
+            .metrics
+            .iter()
+            .filter(|(_, s)| !s.0.is_empty())
+            .map(|(n, s)| (n.as_str(), MetricSeries { timestamps: &s.0, values: &s.1 }))
+            .collect();
+        Ok(cut(&CutInput {
+            configurations,
+            metrics,
+            step,
+            objective: &spec.objective,
+            guard_rails: &spec.guard_rails,
+            workload: spec.workload.as_deref(),
+            incidents: &self.incidents,
+            other_changes: &self.changes,
+            until: until.plus(step.ms()),
+        })?)
+    }
+
+    /// The configuration that runs now.
+    pub(super) fn running(&self) -> Option<&Configuration> {
+        self.configurations.last()
+    }
+}
+
+/// Adds what has been measured since the last time: a trial that was suggested is completed by the stretch in which its
+/// configuration ran, any other configuration becomes an observed trial. Answers whether anything changed.
+pub(super) fn absorb(entry: &mut Entry, gathered: &Gathered) -> Result<bool, EngineError> {
+    let mut changed = false;
+    for t in gathered.cut(entry)?.iter().filter(|t| t.finished) {
+        let since = gathered.configurations.iter().rev().map(|c| c.since).find(|s| *s < t.range.0);
+        if since <= entry.absorbed {
+            continue;
+        }
+        entry.absorbed = since;
+        changed = true;
+        // A configuration outside the space, or one without any value, teaches nothing.
+        if let (Ok(parameters), Some(m)) = (entry.study.space().canonical(&t.parameters), &t.measurement) {
+            match pending(entry, &parameters).filter(|_| t.marks.is_empty()) {
+                Some(id) => {
+                    entry.study.set_context(id, t.context.clone())?;
+                    entry.study.tell(id, m.clone())?;
+                    entry.reports.remove(&id);
+                }
+                None => {
+                    entry.study.add(&parameters, Some(m.clone()), t.context.clone(), t.marks.clone())?;
+                }
+            }
+        }
+    }
+    Ok(follow_current(entry, gathered) || changed)
+}
+
+fn pending(entry: &Entry, parameters: &Assignment) -> Option<u64> {
+    let key = assignment_key(parameters);
+    let same = |t: &&foreglow_search::Trial| t.state == TrialState::Pending && assignment_key(&t.parameters) == key;
+    entry.study.trials().iter().find(same).map(|t| t.id)
+}
+
+/// What runs now becomes what advice counts from, unless it is a suggestion that is being tried.
+fn follow_current(entry: &mut Entry, gathered: &Gathered) -> bool {
+    let Some(running) = gathered.running() else { return false };
+    let Ok(now) = entry.study.space().canonical(&running.parameters) else { return false };
+    let suggested = entry.study.trials().iter().any(|t| {
+        t.source == foreglow_search::Source::Suggested && assignment_key(&t.parameters) == assignment_key(&now)
+    });
+    let before = entry.study.space().current();
+    if before.as_ref() == Some(&now) || (suggested && before.is_some()) {
+        return false;
+    }
+    entry.study.set_current(&now).is_ok()
+}
+
+/// Why a cut trial cannot be the measurement of a trial, in words.
+pub(super) fn unusable(t: Option<&CutTrial>) -> Option<String> {
+    let Some(t) = t else { return Some("the objective was not measured since the configuration started".into()) };
+    let blocks = t.measurement.as_ref().map_or(0, |m| m.replicates);
+    let mark = t.marks.first()?;
+    Some(match mark {
+        Mark::TooShort => format!(
+            "{blocks} independent blocks were measured, {} are needed: wait about {:.0} steps a block",
+            foreglow_search::cut::FEWEST_BLOCKS,
+            5.0 * t.autocorrelation_time
+        ),
+        Mark::TwoChanges => "something else changed meanwhile".into(),
+        Mark::Incident => "an incident overlapped it".into(),
+        Mark::NoData => "the objective was missing all the time".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_within_an_entity() {
+        let e = Labels::new([("service", "a")]);
+        assert!(within(r#"{service="a"}"#, &e) && within(r#"{host="x",service="a"}"#, &e));
+        assert!(!within(r#"{myservice="a"}"#, &e) && !within(r#"{service="ab"}"#, &e) && !within("{}", &e));
+        assert!(within("{}", &Labels::default()));
+    }
+
+    #[test]
+    fn series_of_an_entity_are_averaged() {
+        let row = |labels, values: &[(i64, f64)]| HistoryRow {
+            labels,
+            values: values.iter().map(|(t, v)| (Timestamp(*t), *v)).collect(),
+        };
+        let e = Labels::new([("swarm", "s")]);
+        let a = row(e.with("agent", "1"), &[(1, 1.0), (2, 3.0)]);
+        let b = row(e.with("agent", "2"), &[(1, 3.0)]);
+        assert_eq!(one_series(&[a.clone(), b.clone()], &e).1, [2.0, 3.0]);
+        let own = row(e.clone(), &[(1, 7.0)]);
+        assert_eq!(one_series(&[a, b, own], &e).1, [7.0]);
+    }
+}

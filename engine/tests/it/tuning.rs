@@ -1,0 +1,148 @@
+use crate::server::{START, STEP, Server, noise};
+use serde_json::{Value, json};
+
+fn study(extra: &Value) -> Value {
+    let mut v = json!({
+        "name": "cart", "entity": {"service": "cart"},
+        "parameters": [{"name": "workers", "type": "int", "low": 1, "high": 32, "current": 4, "cost": "reload"}],
+        "objective": {"metric": "latency_ms", "aggregate": "mean", "goal": "min"},
+        "guard_rails": [{"metric": "errors", "aggregate": "mean", "at_most": "1.5*baseline"}],
+        "workload": "requests", "seed": 3});
+    for (k, x) in extra.as_object().unwrap() {
+        v[k] = x.clone();
+    }
+    v
+}
+
+/// Latency under so many workers: best at 20.
+fn latency(workers: i64) -> f64 {
+    100.0 + (workers as f64 - 20.0).powi(2) / 4.0
+}
+
+/// Metrics of the service while it runs with `workers`, steps `from..to`.
+fn metrics(workers: i64, from: i64, to: i64) -> Value {
+    let rows: Vec<Value> = (from..to)
+        .map(|i| {
+            json!({"timestamp": START + i * STEP, "labels": {"service": "cart"}, "values": {
+                "latency_ms": latency(workers) + 2.0 * noise(i), "errors": 1.0 + 0.05 * noise(i + 9),
+                "requests": 200.0 + 5.0 * noise(i + 5)}})
+        })
+        .collect();
+    json!({ "points": rows })
+}
+
+async fn run_with(s: &Server, workers: i64, from: i64, steps: i64) {
+    let body = json!({"entity": {"service": "cart"}, "parameters": {"workers": workers}, "since": START + from * STEP});
+    s.posted("/v1/configurations", &body).await;
+    s.posted("/v1/score", &metrics(workers, from, from + steps)).await;
+}
+
+#[tokio::test]
+async fn ask_and_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    let v = s.post("/v1/studies", &study(&json!({"budget": {"trials": 3}}))).await;
+    assert_eq!(v.0, 201, "{}", v.1);
+    let id = v.1["id"].as_str().unwrap();
+    assert_eq!(s.post("/v1/studies", &study(&json!({"budget": {"trials": 3}}))).await.0, 200, "the same again");
+    let other = s.post("/v1/studies", &study(&json!({"seed": 4}))).await;
+    assert_eq!((other.0, other.1["code"].as_str()), (409, Some("study_exists")));
+    let bad = s.post("/v1/studies", &study(&json!({"name": "x", "parameters": [{"name": "a", "type": "int"}]}))).await;
+    assert_eq!((bad.0, bad.1["code"].as_str()), (422, Some("invalid_space")));
+    let typo = s.post("/v1/studies", &study(&json!({"objektive": {}}))).await;
+    assert_eq!((typo.0, typo.1["pointer"].as_str()), (400, Some("/objektive")));
+
+    let suggest = format!("/v1/studies/{id}/suggest");
+    let first = s.posted(&suggest, &json!({"client_id": "one"})).await;
+    assert_eq!(first["parameters"], json!({"workers": 4}), "the current configuration comes first");
+    assert_eq!(s.posted(&suggest, &json!({"client_id": "one"})).await, first, "the pending trial again");
+    let second = s.posted(&suggest, &json!({"client_id": "two"})).await;
+    assert_eq!(second["id"], 1);
+
+    let trial = |n: u64, what: &str| format!("/v1/studies/{id}/trials/{n}/{what}");
+    let early = s.post(&trial(0, "complete"), &json!({})).await;
+    assert_eq!((early.0, early.1["code"].as_str()), (422, Some("nothing_measured")), "{}", early.1);
+    for value in [10.0, 12.0] {
+        s.posted(&trial(0, "measurements"), &json!({"value": value, "metrics": {"errors": 1.0}})).await;
+    }
+    let done = s.posted(&trial(0, "complete"), &json!({})).await;
+    assert_eq!(
+        (done["measurement"]["value"].as_f64(), done["measurement"]["replicates"].as_u64()),
+        (Some(11.0), Some(2))
+    );
+    let twice = s.post(&trial(0, "complete"), &json!({"value": 1.0})).await;
+    assert_eq!(
+        (twice.0, twice.1["code"].as_str(), twice.1["state"].as_str()),
+        (409, Some("wrong_state"), Some("completed"))
+    );
+    let failed = s.posted(&trial(1, "complete"), &json!({"state": "failed", "reason": "did not start"})).await;
+    assert_eq!(failed["state"]["failed"]["reason"], "did not start");
+    let third = s.posted(&suggest, &json!({"client_id": "one"})).await["id"].as_u64().unwrap();
+    let stopped = s.posted(&trial(third, "stop"), &json!({"reason": "enough"})).await;
+    assert_eq!(stopped["state"]["failed"]["reason"], "enough");
+    let spent = s.post(&suggest, &json!({"client_id": "one"})).await;
+    assert_eq!((spent.0, spent.1["code"].as_str()), (409, Some("budget_spent")));
+    assert_eq!(s.post(&trial(99, "stop"), &json!({})).await.0, 404);
+
+    let none = s.get("/v1/recommendations").await;
+    assert!(none["none_because"].as_str().unwrap().contains("too few trials"), "{none}");
+    assert_eq!(s.posted(&format!("/v1/studies/{id}/stop"), &json!({})).await["state"], "stopped");
+    assert_eq!(s.post(&suggest, &json!({"client_id": "one"})).await.1["state"], "stopped");
+    assert_eq!(s.get("/v1/studies").await["items"][0]["trials"].as_array().unwrap().len(), 3);
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn configurations_and_metrics_become_a_recommendation_that_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    let id = s.posted("/v1/studies", &study(&json!({}))).await["id"].as_str().unwrap().to_owned();
+    // Long enough for warm-up and 20 blocks: such a trial is over by itself.
+    let steps = 130;
+    let mut at = 0;
+    // A suggestion that runs is measured by itself.
+    let suggested = s.posted(&format!("/v1/studies/{id}/suggest"), &json!({"client_id": "c"})).await;
+    assert_eq!(suggested["parameters"]["workers"], 4);
+    for workers in [4, 8, 12, 16, 20, 24, 28, 32, 6, 10, 4] {
+        run_with(&s, workers, at, steps).await;
+        at += steps;
+    }
+    let v = s.get(&format!("/v1/studies/{id}")).await;
+    let trials = v["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 11, "{v}");
+    assert_eq!((trials[0]["source"].as_str(), trials[0]["state"].as_str()), (Some("suggested"), Some("completed")));
+    assert_eq!(trials[3]["source"], "observed");
+    let measured = trials[4]["measurement"]["value"].as_f64().unwrap();
+    assert!((measured - 100.0).abs() < 1.0, "{measured}");
+    assert!(trials[4]["context"]["workload"].as_f64().is_some());
+    assert_eq!(s.get(&format!("/v1/studies/{id}")).await["trials"].as_array().unwrap().len(), 11, "each only once");
+
+    let all = s.get("/v1/recommendations").await;
+    let r = &all[0];
+    let rid = r["id"].as_str().unwrap_or_else(|| panic!("{all}"));
+    assert_eq!((r["status"].as_str(), r["study_id"].as_str()), (Some("proposed"), Some(id.as_str())));
+    let to = r["change"][0]["to"].as_i64().unwrap();
+    assert!((14..=26).contains(&to), "{r}");
+    assert_eq!(r["rollback"][0]["to"], 4);
+    let promised = r["effect"][0]["relative"]["mean"].as_f64().unwrap();
+    assert!((promised - (latency(to) / latency(4) - 1.0)).abs() < 0.1, "{promised}");
+    assert_eq!(s.get("/v1/recommendations").await[0]["id"], rid, "asking again says the same");
+
+    let decide = |what: &str| format!("/v1/recommendations/{rid}/{what}");
+    assert_eq!(s.posted(&decide("accept"), &json!({"by": "kim"})).await["status"], "accepted");
+    let since = START + at * STEP;
+    let applied = s.posted(&decide("applied"), &json!({"at": since})).await;
+    assert_eq!(applied["applied"]["workers"], to);
+    let late = s.post(&decide("reject"), &json!({})).await;
+    assert_eq!((late.0, late.1["state"].as_str()), (409, Some("applied")));
+    assert_eq!(s.post("/v1/recommendations/none/accept", &json!({})).await.0, 404);
+
+    let measuring = s.get(&format!("/v1/recommendations?study={id}&status=applied")).await;
+    assert_eq!(measuring[0]["verification"]["verdict"], "measuring", "{measuring}");
+    s.posted("/v1/score", &metrics(to, at, at + steps)).await;
+    let kept = s.get("/v1/recommendations?status=kept").await;
+    assert_eq!(kept[0]["verification"]["verdict"], "kept", "{kept}");
+    let real = kept[0]["verification"]["relative"].as_f64().unwrap();
+    assert!((real - (latency(to) / latency(4) - 1.0)).abs() < 0.02, "{real}");
+    s.stop().await;
+}
