@@ -23,7 +23,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 /// Reads that the store of one agent serves at a time; more wait.
 const STORE_DEPTH: usize = 6;
 /// The wait of one read, by key between the two; each further record of the same read adds [`STORE_MORE_US`].
-const STORE_WAIT_US: std::ops::Range<u64> = 16_000..22_000;
+const STORE_WAIT_US: std::ops::Range<u64> = 21_000..24_000;
 const STORE_MORE_US: u64 = 300;
 /// How often an agent tells its peers what it has done.
 const SYNC_EVERY: Duration = Duration::from_millis(200);

@@ -15,7 +15,7 @@ pub struct LabConfig {
     /// How long a day of the load's shape takes, at least 10 steps. Default 120 s. Day boundaries are multiples of it
     /// since the epoch, so that a restarted swarm is in the same phase.
     pub day: Duration,
-    /// Tasks a second that arrive at the whole swarm, on average over a day, 1 to 5,000. Default 480.
+    /// Tasks a second that arrive at the whole swarm, on average over a day, 1 to 5,000. Default 540.
     pub rate: f64,
     /// The parameters to begin with.
     pub parameters: Parameters,
@@ -30,7 +30,7 @@ impl Default for LabConfig {
             agents: 6,
             step: Step::from_ms(1000).expect("1000 is positive"),
             day: Duration::from_mins(2),
-            rate: 480.0,
+            rate: 540.0,
             parameters: Parameters::default(),
             start: None,
         }

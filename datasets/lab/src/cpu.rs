@@ -24,8 +24,10 @@ impl ThreadClock {
     pub(crate) fn current() -> Self {
         let Ok(link) = fs::read_link("/proc/thread-self") else { return Self(Source::Absent) };
         let folder = PathBuf::from("/proc").join(link);
+        // A young thread has not been charged yet, so whether the kernel keeps this account is asked of the main thread.
+        let main = Self(Source::Schedstat(PathBuf::from("/proc/self/schedstat")));
         let clock = Self(Source::Schedstat(folder.join("schedstat")));
-        if clock.micros().is_some_and(|us| us > 0) {
+        if main.micros().is_some_and(|us| us > 0) && clock.micros().is_some() {
             return clock;
         }
         let clock = Self(Source::Stat(folder.join("stat")));

@@ -219,8 +219,8 @@ mod tests {
         let (a, b) = (plan(5, false), plan(5, true));
         assert_eq!(a, plan(5, false));
         assert_ne!(a[..100], plan(6, false)[..100]);
-        // One day of 57,600 expected arrivals: the standard deviation is 240.
-        assert!((a.len() as f64 - 57_600.0).abs() < 1500.0, "{}", a.len());
+        // One day of 64,800 expected arrivals: the standard deviation is 255.
+        assert!((a.len() as f64 - 64_800.0).abs() < 1500.0, "{}", a.len());
         assert!((b.len() as f64 / a.len() as f64 - SURGE).abs() < 0.1);
         let popular = a.iter().filter(|t| t.key <= 20).count() as f64 / a.len() as f64;
         assert!((0.2..0.6).contains(&popular), "{popular}");

@@ -95,6 +95,7 @@ pub(crate) struct Window {
     pub(crate) latencies_ms: Vec<f64>,
     pub(crate) completion_us: u64,
     pub(crate) done: u64,
+    pub(crate) first_done: Option<u64>,
     pub(crate) failed: u64,
     pub(crate) attempts: u64,
     pub(crate) errors: u64,
@@ -128,6 +129,7 @@ impl Shared {
         let mut w = lock(&self.boards[agent].window);
         w.attempts += 1;
         w.done += 1;
+        w.first_done.get_or_insert(now);
         w.completion_us += now.saturating_sub(started);
         w.latencies_ms.push(now.saturating_sub(task.arrived) as f64 / 1000.0);
     }

@@ -108,6 +108,7 @@ impl Supervisor {
             (FaultKind::CrashedAgent, Some(a)) => {
                 self.members[a].lost_at = Some(now);
                 self.halt(a);
+                lock(&self.shared.boards[a].window).first_done = None;
             }
             (kind, Some(a)) => self.shared.boards[a].flags.send_modify(|f| f.set(kind, true)),
             (_, None) => return Err(refuse("needs an agent")),
@@ -186,8 +187,10 @@ impl Supervisor {
             let mut window = std::mem::take(&mut *lock(&shared.boards[index].window));
             let sample = sample(&shared, index, member, &mut window, &parameters, elapsed, steps);
             if let Some(lost) = member.lost_at {
-                recovery_us = recovery_us.max(now - lost);
-                if member.thread.is_some() && window.done > 0 {
+                // `first_done` was cleared at the loss: it is the first task since.
+                let back = window.first_done.filter(|at| member.thread.is_some() && *at >= lost);
+                recovery_us = recovery_us.max(back.unwrap_or(now).saturating_sub(lost));
+                if back.is_some() {
                     member.lost_at = None;
                 }
             }

@@ -15,7 +15,8 @@ pub struct AgentSample {
     pub completion_ms: f64,
     /// Tasks that succeeded out of those that ended for good here.
     pub success_ratio: f64,
-    /// CPU time of the agent's thread out of one core's time (see the crate's `cpu` module for where it comes from).
+    /// CPU time of the agent's thread out of one core's time: on Linux the scheduler's account of the thread (`schedstat`,
+    /// or `stat` in steps of 10 ms where the kernel lacks it), elsewhere the wall time spent inside work.
     pub cpu_ratio: f64,
     /// Bytes the agent accounts for: cached records, buffers of its workers, waiting tasks, leaks. Not the process's size.
     pub memory_accounted_bytes: f64,

@@ -112,12 +112,12 @@ impl Effect {
     }
 }
 
-/// Watches five ticks, injects, watches until the fault is over.
+/// Watches four ticks, injects, watches until the fault is over.
 fn inject(swarm: &Swarm, ticks: &mut Ticks, kind: FaultKind, agent: Option<usize>) -> Effect {
     let settled = swarm.events().last().map_or(Timestamp(0), |e| e.end.plus(750));
     while ticks.next_blocking().unwrap().timestamp < settled {}
-    let before = take(ticks, 5);
-    let event = swarm.inject(Fault { kind, agent, duration: Duration::from_millis(1750) }).unwrap();
+    let before = take(ticks, 4);
+    let event = swarm.inject(Fault { kind, agent, duration: Duration::from_millis(1500) }).unwrap();
     let mut during = Vec::new();
     loop {
         let tick = ticks.next_blocking().unwrap();
@@ -185,7 +185,7 @@ fn every_fault_shows_in_its_measure() {
 
     let events = swarm.stop();
     assert_eq!(events.iter().map(|e| e.kind).collect::<std::collections::BTreeSet<_>>().len(), 8);
-    assert!(events.iter().all(|e| (1600..4000).contains(&(e.end.ms() - e.start.ms()))), "{events:?}");
+    assert!(events.iter().all(|e| (1400..4000).contains(&(e.end.ms() - e.start.ms()))), "{events:?}");
 }
 
 #[test]
@@ -197,8 +197,8 @@ fn configure_changes_what_happens() {
     let swarm = Swarm::start(LabConfig { parameters: poor.clone(), ..config() }).unwrap();
     let mut ticks = swarm.ticks();
     let measure = |ticks: &mut Ticks| {
-        take(ticks, 6);
-        let t = take(ticks, 6);
+        take(ticks, 4);
+        let t = take(ticks, 5);
         let m = |f: fn(&Tick) -> f64| median(t.iter().map(|t| f(t)));
         [
             m(|t| t.swarm.latency_p50_ms),

@@ -128,14 +128,21 @@ impl TensorMap {
         for (name, v) in st.tensors() {
             let d = v.data();
             let values = match v.dtype() {
-                Dtype::F32 => Values::F32(d.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()),
+                Dtype::F32 => {
+                    Values::F32(d.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect())
+                }
                 Dtype::F64 => Values::F64(
                     d.chunks_exact(8)
                         .map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]))
                         .collect(),
                 ),
                 Dtype::U8 => Values::U8(d.to_vec()),
-                other => return Err(ModelError::artifact(format!("{place}: {name}"), format!("type {other:?} is not used"))),
+                other => {
+                    return Err(ModelError::artifact(
+                        format!("{place}: {name}"),
+                        format!("type {other:?} is not used"),
+                    ));
+                }
             };
             out.insert(name, SavedTensor { shape: v.shape().to_vec(), values });
         }
