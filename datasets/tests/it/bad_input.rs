@@ -1,0 +1,122 @@
+use crate::{Scratch, csv};
+use foreglow_datasets::{Dataset, OpenOptions, SyntheticSpec, check, generate, read_parquet, write_tidy};
+
+const T: i64 = 1_767_225_600_000;
+
+fn refused(text: &str, parts: &[&str]) {
+    let e = csv(text, &OpenOptions::default()).unwrap_err().to_string();
+    for part in parts {
+        assert!(e.contains(part), "{text:?}: {e}");
+    }
+}
+
+#[test]
+fn csv_cells_are_named() {
+    refused(&format!("timestamp,cpu\n{T},1\n{T},high\n"), &["data.csv", "row 2", "\"cpu\"", "\"high\"", "no number"]);
+    refused("timestamp,cpu\n2026-13-01,1\n", &["row 1", "\"timestamp\"", "2026-13-01", "RFC 3339"]);
+    refused(&format!("timestamp,cpu\n{T},1\n,2\n"), &["row 2", "missing"]);
+    refused("timestamp,cpu\n1767225600,1\n", &["did you send seconds?", "time unit"]);
+    refused(&format!("timestamp,cpu\n{T},1\n{T}\n"), &["row 2", "1 fields, the header has 2"]);
+    refused("", &["no data rows"]);
+    refused("timestamp,cpu\n", &["no data rows"]);
+    refused("a,b\n1,2\n", &["no timestamp column", "a, b"]);
+    refused(&format!("timestamp\n{T}\n"), &["no metric column"]);
+    refused(&format!("timestamp,v,split\n{T},1,train\n{T},1,tests\n"), &["row 1", "\"split\"", "train"]);
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    let s = Scratch::new();
+    let path = s.file("x.csv", b"timestamp,v\n1767225600000,\xff\n");
+    let e = Dataset::open(&path, &OpenOptions::default()).unwrap_err().to_string();
+    assert!(e.contains("UTF-8") && e.contains("line 2"), "{e}");
+}
+
+#[test]
+fn odd_but_readable_series_are_kept_and_counted() {
+    let text = format!("timestamp,v,w\n{},1,\n{T},2,\n{T},inf,\n", T + 1000);
+    let t = &csv(&text, &OpenOptions::default()).unwrap()[0];
+    assert_eq!(t.timestamps.iter().map(|t| t.ms() - T).collect::<Vec<_>>(), [1000, 0, 0], "file order");
+    let q = t.quality();
+    assert_eq!((q.rows, q.duplicate_timestamps, q.non_increasing_steps, q.backward_steps), (3, 1, 2, 1));
+    assert_eq!((q.infinite_values, q.empty_metrics, q.missing_values), (1, vec!["w".to_owned()], 4));
+    let one = &csv(&format!("timestamp,v\n{T},1\n"), &OpenOptions::default()).unwrap()[0];
+    assert_eq!((one.len(), one.step()), (1, None));
+}
+
+#[test]
+fn paths_that_are_nothing() {
+    let s = Scratch::new();
+    let open = |p: &std::path::Path| Dataset::open(p, &OpenOptions::default()).unwrap_err().to_string();
+    assert!(open(&s.dir.path().join("none")).contains("cannot open"));
+    assert!(open(s.dir.path()).contains("without manifest.json"));
+    assert!(open(&s.file("x.json", b"{}")).contains("json"));
+    assert!(open(&s.file("x.parquet", b"")).contains("truncated"));
+    assert!(open(&s.file("y.parquet", &[7; 1000])).contains("truncated"));
+}
+
+fn small() -> (Scratch, std::path::PathBuf) {
+    let s = Scratch::new();
+    let dir = s.dir.path().join("set");
+    let spec = SyntheticSpec { series: 2, metrics: 3, days: 6.0, events: 3, ..SyntheticSpec::default() };
+    write_tidy(&dir, &generate(&spec.check().unwrap())).unwrap();
+    (s, dir)
+}
+
+#[test]
+fn truncated_and_damaged_parquet() {
+    let (_s, dir) = small();
+    let path = dir.join("data.parquet");
+    let whole = std::fs::read(&path).unwrap();
+    for keep in [0, 3, 11, 12, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..keep]).unwrap();
+        let e = Dataset::open(&dir, &OpenOptions::default()).unwrap_err().to_string();
+        assert!(e.contains("data.parquet") && e.contains("truncated or damaged"), "{keep}: {e}");
+        assert!(read_parquet(&path).is_err());
+    }
+    // A cut in the middle with the footer in place: the footer promises more than there is.
+    let footer = u32::from_le_bytes(whole[whole.len() - 8..whole.len() - 4].try_into().unwrap()) as usize + 8;
+    let mut cut = whole[..100].to_vec();
+    cut.extend_from_slice(&whole[whole.len() - footer..]);
+    std::fs::write(&path, &cut).unwrap();
+    assert!(read_parquet(&path).is_err());
+    // Single flipped bytes: an error or other values, never a crash; and `check` notices each.
+    for at in (4..whole.len()).step_by(whole.len() / 40) {
+        let mut bad = whole.clone();
+        bad[at] ^= 0x55;
+        std::fs::write(&path, &bad).unwrap();
+        if let Ok(set) = Dataset::open(&dir, &OpenOptions::default()) {
+            let _ = set.load_all(None);
+        }
+        assert!(check(&dir, &OpenOptions::default()).map_or(true, |r| !r.is_sound()), "byte {at}");
+    }
+}
+
+#[test]
+fn manifests_that_lie() {
+    let (_s, dir) = small();
+    let path = dir.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        Dataset::open(&dir, &OpenOptions::default()).and_then(|d| d.load_all(None)).unwrap_err().to_string()
+    };
+    let e = with("\"layout_version\": 1", "\"layout_version\": 7");
+    assert!(e.contains("layout_version 7 is unknown"), "{e}");
+    assert!(with("\"layout_version\": 1,", "").contains("no layout_version"));
+    assert!(with("{", "").contains("no valid JSON"));
+    assert!(with("\"rows\":1728", "\"rows\":1727").contains("the manifest's series have"));
+    assert!(with("\"id\":\"entity-01\"", "\"id\":\"entity-09\"").contains("belongs to series \"entity-01\""));
+    assert!(with("\"id\":\"entity-01\"", "\"id\":\"entity-02\"").contains("listed twice"));
+    assert!(with("[\"g1_metric_01\"", "[\"other\"").contains("no column \"other\""));
+    // Unknown fields are no lie.
+    std::fs::write(&path, text.replacen('{', "{\"later\": {\"x\": 1},", 1)).unwrap();
+    let set = Dataset::open(&dir, &OpenOptions::default()).unwrap();
+    assert!(set.manifest.as_ref().unwrap().extra.contains_key("later"));
+    assert!(check(&dir, &OpenOptions::default()).unwrap().is_sound());
+    // What only a check sees.
+    std::fs::write(&path, text.replacen("\"anomalous_rows\":", "\"anomalous_rows\":1", 1)).unwrap();
+    let r = check(&dir, &OpenOptions::default()).unwrap();
+    assert!(!r.is_sound() && r.to_string().contains("anomalous_rows"), "{r}");
+}
