@@ -81,7 +81,7 @@ pub struct FileInfo {
 impl FileInfo {
     /// Of a file's content.
     pub fn of(content: &[u8]) -> Self {
-        Self { bytes: content.len(), sha256: hex(&Sha256::digest(content)) }
+        Self { bytes: content.len(), sha256: format!("{:x}", Sha256::digest(content)) }
     }
 }
 
@@ -135,7 +135,7 @@ impl Manifest {
 }
 
 fn id_of(text: &[u8]) -> String {
-    let mut id = hex(&Sha256::digest(text));
+    let mut id = format!("{:x}", Sha256::digest(text));
     id.truncate(ID_DIGITS);
     id
 }
@@ -148,8 +148,4 @@ fn without_id(text: &[u8], id: &str) -> Vec<u8> {
         Some(at) => [&text[..at], b"\"\"", &text[at + needle.len()..]].concat(),
         None => text.to_vec(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -15,4 +15,6 @@ pub use store::{Listed, Store};
 pub use tensors::{SavedTensor, TensorMap, Values};
 
 #[cfg(test)]
+mod build_tests;
+#[cfg(test)]
 mod tests;

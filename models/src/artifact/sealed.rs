@@ -5,6 +5,9 @@ use crate::monitor::{Monitor, MonitorOptions};
 use crate::pipeline::Pipeline;
 use std::sync::Arc;
 
+/// Names and contents of an artifact's files.
+pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
+
 /// One fit: a pipeline, the state after its last train row, what a warm start needs, and the manifest that describes them.
 #[derive(Debug, Clone)]
 pub struct Artifact {
@@ -52,7 +55,7 @@ impl Artifact {
     }
 
     /// Its files, and the manifest that lists them.
-    pub(super) fn files(&self) -> Result<(Manifest, Vec<(&'static str, Vec<u8>)>), ModelError> {
+    pub(super) fn files(&self) -> Result<(Manifest, Files), ModelError> {
         let (mut weights, mut calibration) = (TensorMap::default(), TensorMap::default());
         self.pipeline.save(&mut weights, &mut calibration)?;
         let files = vec![

@@ -102,7 +102,7 @@ impl BlameTally {
 
     /// Takes a row. Signals are told by their key, so that they may come in any order.
     pub fn add(&mut self, row: usize, score: f64, signals: &[SignalScore]) {
-        if !(score > 0.0) {
+        if score.is_nan() || score <= 0.0 {
             return;
         }
         for (rows, blamed) in &mut self.events {

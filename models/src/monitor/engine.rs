@@ -1,14 +1,12 @@
 use super::group::{Context, Detail, Group};
 use super::intake::Taken;
-use super::observation::{GroupInfo, Observation, Refusal, SignalHistory};
+use super::observation::{Observation, Refusal};
 use super::route::{Visit, guard, order};
 use super::suppress::Suppressions;
-use super::{MonitorOptions, refusal, snapshot};
-use crate::ModelError;
-use crate::artifact::TensorMap;
+use super::{MonitorOptions, refusal};
 use crate::pipeline::{Pipeline, RowScore};
 use foreglow_core::signals::SignalType;
-use foreglow_core::{CounterRate, Incident, Labels, MetricBatch, MetricKey, Selector, TimeRange, Timestamp};
+use foreglow_core::{CounterRate, Labels, MetricBatch, MetricKey, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,7 +18,7 @@ const LIVE_STEPS: i64 = 5;
 
 /// Where a series belongs: its group, its column there once it has one, and whether it is a counter.
 #[derive(Debug, Clone)]
-struct Place {
+pub(super) struct Place {
     slot: usize,
     column: Option<usize>,
     signal: MetricKey,
@@ -42,14 +40,14 @@ struct Place {
 /// **Memory** is bounded by `max_groups` x `max_signals_per_group`; a gap of years costs no more than one of hours.
 #[derive(Debug, Clone)]
 pub struct Monitor {
-    pipeline: Arc<Pipeline>,
+    pub(super) pipeline: Arc<Pipeline>,
     options: MonitorOptions,
-    groups: Vec<Group>,
-    by_labels: HashMap<Labels, usize>,
-    by_id: HashMap<String, usize>,
+    pub(super) groups: Vec<Group>,
+    pub(super) by_labels: HashMap<Labels, usize>,
+    pub(super) by_id: HashMap<String, usize>,
     /// A cache: dropping it changes nothing.
-    places: HashMap<MetricKey, Place>,
-    suppressions: Suppressions,
+    pub(super) places: HashMap<MetricKey, Place>,
+    pub(super) suppressions: Suppressions,
     row: RowScore,
 }
 
@@ -125,12 +123,12 @@ impl Monitor {
 
     /// The end of a replay: closes every open step. Groups whose step is not yet known get it from what they have.
     pub fn flush(&mut self, _now: Timestamp) -> Observation {
-        self.each(Detail::Full, |group, ctx| group.flush(ctx))
+        self.each(Detail::Full, Group::flush)
     }
 
     /// As [`Monitor::flush`], with a say in which steps list their signals.
     pub(crate) fn flush_with(&mut self, detail: Detail) -> Observation {
-        self.each(detail, |group, ctx| group.flush(ctx))
+        self.each(detail, Group::flush)
     }
 
     /// Notices silence; to be called by live callers now and then, never by replays. In groups that are fed live (the newest
@@ -140,133 +138,11 @@ impl Monitor {
         self.each(Detail::Full, |group, ctx| group.tick(now, ctx))
     }
 
-    /// The groups, in the order of their ids.
-    pub fn groups(&self) -> Vec<GroupInfo> {
-        let mut all: Vec<GroupInfo> = self.groups.iter().map(Group::info).collect();
-        all.sort_by(|a, b| a.id.cmp(&b.id));
-        all
-    }
-
-    /// One group.
-    pub fn group(&self, id: &str) -> Option<GroupInfo> {
-        Some(self.get(id)?.info())
-    }
-
-    /// How many groups there are.
-    pub fn len(&self) -> usize {
-        self.groups.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
-    /// The past of a signal up to the newest closed step: what forecasts are made from. Counters are rates.
-    pub fn history(&self, id: &str, signal: &MetricKey) -> Option<SignalHistory> {
-        self.get(id)?.history(signal)
-    }
-
-    /// The instant of the step of group `id` that a sample at `t` belongs to; `None` while the step is not known.
-    pub fn step_time(&self, id: &str, t: Timestamp) -> Option<Timestamp> {
-        let clock = self.get(id)?.intake.clock?;
-        Some(clock.time(clock.index(t)))
-    }
-
-    /// The incidents that go on, in the order of group ids.
-    pub fn incidents_open(&self) -> Vec<Incident> {
-        let mut open: Vec<(&str, Incident)> = self
-            .groups
-            .iter()
-            .filter_map(|g| Some((g.judge.id.as_str(), g.judge.watch.incident(&g.judge.id)?)))
-            .collect();
-        open.sort_by(|a, b| a.0.cmp(b.0));
-        open.into_iter().map(|(_, i)| i).collect()
-    }
-
-    /// Everything about one group as versioned bytes (safetensors).
-    pub fn export_group(&self, id: &str) -> Option<Vec<u8>> {
-        snapshot::encode(self.get(id)?, &self.pipeline).ok()
-    }
-
-    /// Takes up a group from [`Monitor::export_group`] (replacing the one of the same id) and gives its id.
-    ///
-    /// # Errors
-    /// [`ModelError::Artifact`] when the bytes are damaged, of an unknown version, or of a pipeline with other signals or
-    /// another state.
-    pub fn import_group(&mut self, bytes: &[u8]) -> Result<String, ModelError> {
-        let group = snapshot::decode(bytes, &self.pipeline)?;
-        let id = group.judge.id.clone();
-        match self.by_labels.get(&group.judge.labels) {
-            Some(&slot) => self.groups[slot] = group,
-            None => {
-                self.insert(group);
-            }
-        }
-        self.places.clear();
-        Ok(id)
-    }
-
-    /// All groups, each as [`Monitor::export_group`] gives it: the start state of an artifact.
-    pub fn export(&self) -> TensorMap {
-        let mut map = TensorMap::default();
-        for group in &self.groups {
-            if let Ok(bytes) = snapshot::encode(group, &self.pipeline) {
-                map.put_u8(format!("group {}", group.judge.id), bytes);
-            }
-        }
-        map
-    }
-
-    /// Takes up what [`Monitor::export`] gave.
-    ///
-    /// # Errors
-    /// As [`Monitor::import_group`].
-    pub fn import(&mut self, map: &TensorMap) -> Result<(), ModelError> {
-        let names: Vec<String> = map.names().map(str::to_owned).collect();
-        for name in names {
-            self.import_group(map.u8s(&name)?)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets a group; says whether it was there.
-    pub fn remove_group(&mut self, id: &str) -> bool {
-        let Some(slot) = self.by_id.get(id).copied() else { return false };
-        self.groups.swap_remove(slot);
-        self.by_id = self.groups.iter().enumerate().map(|(i, g)| (g.judge.id.clone(), i)).collect();
-        self.by_labels = self.groups.iter().enumerate().map(|(i, g)| (g.judge.labels.clone(), i)).collect();
-        self.places.clear();
-        true
-    }
-
-    /// Ids of the groups that changed since the last call, in order.
-    pub fn take_dirty(&mut self) -> Vec<String> {
-        let mut ids: Vec<String> = self
-            .groups
-            .iter_mut()
-            .filter_map(|g| std::mem::take(&mut g.judge.dirty).then(|| g.judge.id.clone()))
-            .collect();
-        ids.sort();
-        ids
-    }
-
-    /// Suppresses a range (maintenance, freeze, expected load) for the groups that `selector` matches, by their labels or
-    /// by one of their signals: steps are scored with status `suppressed` and raise nothing. Not part of exported state.
-    pub fn suppress(&mut self, selector: &Selector, range: TimeRange, reason: &str) {
-        self.suppressions.add(selector, range, reason);
-    }
-
-    /// Memory of one group, bytes, with everything it has on the heap.
-    pub fn bytes_of(&self, id: &str) -> Option<usize> {
-        Some(self.get(id)?.bytes())
-    }
-
-    fn get(&self, id: &str) -> Option<&Group> {
+    pub(super) fn get(&self, id: &str) -> Option<&Group> {
         self.by_id.get(id).map(|&slot| &self.groups[slot])
     }
 
-    fn insert(&mut self, group: Group) -> usize {
+    pub(super) fn insert(&mut self, group: Group) -> usize {
         let slot = self.groups.len();
         self.by_labels.insert(group.judge.labels.clone(), slot);
         self.by_id.insert(group.judge.id.clone(), slot);
@@ -293,7 +169,6 @@ impl Monitor {
     }
 
     /// Guards and places every sample: visits, the slot of each turn, and the place of each series.
-    #[expect(clippy::type_complexity, reason = "three parts of one private step")]
     fn visits(
         &mut self,
         batch: &MetricBatch,

@@ -208,7 +208,9 @@ fn incident_id(group: &str, opened_at: Timestamp) -> String {
     h.update(group.as_bytes());
     h.update([0]);
     h.update(opened_at.ms().to_le_bytes());
-    h.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect()
+    let mut id = format!("{:x}", h.finalize());
+    id.truncate(16);
+    id
 }
 
 fn mask(of: usize) -> u64 {

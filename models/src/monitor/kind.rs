@@ -94,8 +94,14 @@ pub(super) fn contributors(signals: &[SignalScore]) -> Vec<Contribution> {
         .collect()
 }
 
+/// The signal that a step is told by: of those that are strange by themselves and outside their band the one with the
+/// largest share, else the one with the largest share.
 fn leading(signals: &[SignalScore]) -> Option<&SignalScore> {
-    signals.iter().filter(|s| s.share > 0.0).reduce(|a, b| if b.share > a.share { b } else { a })
+    let largest = |alone: bool| {
+        let some = signals.iter().filter(|s| s.share > 0.0 && (!alone || (s.score >= 1.0 && side(s) != Side::Inside)));
+        some.reduce(|a, b| if b.share > a.share { b } else { a })
+    };
+    largest(true).or_else(|| largest(false))
 }
 
 fn side(s: &SignalScore) -> Side {
@@ -137,6 +143,9 @@ mod tests {
         assert_eq!(kind(&[0.5, 0.2, 5.0]), FindingKind::Shape);
         assert_eq!(kind(&[f64::NAN, f64::NAN]), FindingKind::Missing);
         assert_eq!(Shape::default().kind(), FindingKind::Shape);
+        let mut shape = Shape::default();
+        shape.add(&[signal(0.0, 0.9), signal(7.0, 0.1)], true);
+        assert_eq!(shape.kind(), FindingKind::Spike, "the one that stands out, though a model spread the blame");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Used by serving and by backtests alike, so what is measured offline is what runs live.
 
+mod access;
 mod clock;
 mod engine;
 mod gridding;

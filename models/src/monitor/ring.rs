@@ -37,10 +37,6 @@ impl Ring {
         ring
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// More signals, missing so far.
     pub(super) fn grow(&mut self, signals: usize) {
         self.signals = self.signals.max(signals);
@@ -124,7 +120,7 @@ mod tests {
         let mut ring = Ring::new(1, 64);
         ring.push(&[1.0]);
         ring.push_missing(usize::MAX);
-        assert!(ring.series(0).all(f64::is_nan) && ring.len() == 64);
+        assert!(ring.series(0).all(f64::is_nan) && ring.series(0).count() == 64);
         ring.grow(3);
         ring.push(&[1.0, 2.0, 3.0]);
         assert_eq!(ring.series(2).last(), Some(3.0));
