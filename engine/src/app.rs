@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the registry folder is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often old rows are dropped.
-const PRUNE: Duration = Duration::from_secs(300);
+const PRUNE: Duration = Duration::from_mins(5);
 /// How long requests that are running may take after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(30);
 

@@ -9,6 +9,7 @@ mod compute;
 mod config;
 mod error;
 mod events;
+mod hash;
 mod http;
 mod live;
 mod registry;

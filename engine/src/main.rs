@@ -1,5 +1,7 @@
 //! `foreglow-serve`: scores metric batches over HTTP.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program answers on its standard streams")]
+
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use foreglow_engine::{Config, Horizon, init_log, run};

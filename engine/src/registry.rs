@@ -1,6 +1,7 @@
 //! Which artifacts are served: loaded from the registry folder, swapped while requests go on.
 
 use crate::EngineError;
+use crate::hash::sha256_hex;
 use crate::telemetry::{Telemetry, add};
 use arc_swap::ArcSwap;
 use foreglow_core::signals::Signals;
@@ -9,7 +10,6 @@ use foreglow_models::artifact::{Artifact, Candidate, Manifest, Ranked, Store as 
 use foreglow_models::monitor::{Monitor, MonitorOptions};
 use foreglow_models::pipeline::Pipeline;
 use foreglow_models::spec::Recipe;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -29,11 +29,10 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     fn online(rules: Signals) -> Result<Self, EngineError> {
-        let hash = Sha256::digest(serde_json::to_vec(&rules)?);
-        let hash: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+        let hash = sha256_hex(&[&serde_json::to_vec(&rules)?]);
         Ok(Self {
             model: "online".into(),
-            state_key: format!("online-{hash}").into(),
+            state_key: format!("online-{hash:.8}").into(),
             pipeline: Arc::new(Pipeline::online(rules, &Recipe::default())),
             artifact: None,
             ruleset: 0,
@@ -173,13 +172,11 @@ impl Registry {
             };
             match loaded {
                 Ok((artifact, pipeline)) => {
-                    let ruleset = match next.rules.iter().position(|r| r == pipeline.rules()) {
-                        Some(i) => i,
-                        None => {
-                            next.rules.push(pipeline.rules().clone());
-                            next.rules.len() - 1
-                        }
-                    };
+                    let same = next.rules.iter().position(|r| r == pipeline.rules());
+                    let ruleset = same.unwrap_or_else(|| {
+                        next.rules.push(pipeline.rules().clone());
+                        next.rules.len() - 1
+                    });
                     let model: Arc<str> = model.into();
                     next.artifacts.push(Arc::new(Loaded {
                         state_key: model.clone(),

@@ -1,6 +1,6 @@
 use super::auth::Caller;
 use super::extract::{Page, Params, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::store::{AnomalyFilter, ask};
 use axum::extract::State;
@@ -34,7 +34,7 @@ pub(crate) struct Anomaly {
         ("min_score" = Option<f64>, Query, description = "Only scores from this on"),
         ("limit" = Option<usize>, Query, description = "1 to 1000, default 100"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = Page<Anomaly>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Page<Anomaly>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["group", "from", "to", "min_score", "limit", "cursor"])?;
     let limit = params.limit()?;

@@ -2,8 +2,8 @@
 
 use super::problem::Problem;
 use crate::config::{ANONYMOUS, Config, Role, Token, is_tenant};
+use crate::hash::sha256_hex;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl Gate {
             .and_then(|v| v.strip_prefix("Bearer "))
             .ok_or_else(|| refuse("a token is needed: send Authorization: Bearer TOKEN"))?;
         // Digests are compared, so that the time it takes says nothing about a token.
-        let digest: String = Sha256::digest(given.trim().as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let digest = sha256_hex(&[given.trim().as_bytes()]);
         self.tokens.iter().find(|t| t.sha256 == digest).ok_or_else(|| refuse("the token is not known"))
     }
 
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn tokens_and_tenants() {
-        let sha256 = Sha256::digest(b"secret").iter().map(|b| format!("{b:02X}")).collect();
+        let sha256 = sha256_hex(&[b"secret"]).to_uppercase();
         let token = Token { sha256, tenants: vec!["a".into()], role: Role::Read };
         let gate = Gate::new(&Config { tokens: vec![token], ..Config::default() });
         let code = |m: Method, h: &[(&'static str, &str)]| gate.admit(&m, &headers(h)).map_err(|p| p.code());

@@ -1,6 +1,6 @@
 use super::auth::Caller;
 use super::extract::{Json, Page, Params, json, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::{App, QUIET_KINDS, suppression};
 use crate::config::labels_json;
 use crate::store::{ConfigurationRow, NewChange, ask};
@@ -144,7 +144,7 @@ pub(crate) struct ConfigurationBody {
 
 /// Writes down a change.
 #[utoipa::path(post, path = "/v1/changes", tag = "changes", request_body = ChangeBody,
-    responses((status = 201, body = Numbered), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = Numbered), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -155,7 +155,7 @@ pub(crate) async fn add(
 
 /// Short for a change of kind `config`: the metrics of the entity are kept from now on, and trials are cut from them.
 #[utoipa::path(post, path = "/v1/configurations", tag = "changes", request_body = ConfigurationBody,
-    responses((status = 201, body = Numbered), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = Numbered), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn configure(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -228,7 +228,7 @@ async fn write(app: &Arc<App>, caller: &Caller, b: ChangeBody) -> Result<Respons
 #[utoipa::path(get, path = "/v1/changes", tag = "changes",
     params(("limit" = Option<usize>, Query, description = "1 to 1000, default 100"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = Page<Numbered>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Page<Numbered>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["limit", "cursor"])?;
     let (limit, before) = (params.limit()?, params.value("cursor")?.unwrap_or(i64::MAX));

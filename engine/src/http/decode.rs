@@ -6,6 +6,7 @@ use foreglow_core::{Labels, MetricBatch, MetricKey};
 use serde::{Deserialize, Serialize};
 use serde_path_to_error::Segment;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use utoipa::ToSchema;
 
 /// Bytes of one label, name and value.
@@ -49,11 +50,11 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Proble
 /// RFC 6901.
 fn pointer(path: &serde_path_to_error::Path) -> String {
     path.iter().fold(String::new(), |mut out, s| {
-        match s {
-            Segment::Seq { index } => out.push_str(&format!("/{index}")),
-            Segment::Map { key } => out.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
+        let _ = match s {
+            Segment::Seq { index } => write!(out, "/{index}"),
+            Segment::Map { key } => write!(out, "/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { .. } | Segment::Unknown => Ok(()),
+        };
         out
     })
 }
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn the_place_is_named() {
         let at = |body: &str| {
-            let v = serde_json::to_value(decode(body.as_bytes(), MAX).unwrap_err()).unwrap();
+            let v = serde_json::to_value(decode(body.as_bytes(), MAX).unwrap_err().body()).unwrap();
             (v["code"].as_str().unwrap().to_owned(), v["pointer"].as_str().unwrap_or("").to_owned())
         };
         let series = |timestamps: &str, values: &str| {

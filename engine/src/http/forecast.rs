@@ -1,7 +1,7 @@
 use super::auth::Caller;
 use super::decode::{Decoded, RefusedSample, from_body, parse};
 use super::extract::{Params, ok, read_body};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::wire::{BatchBody, PointBody, SeriesBody};
 use crate::app::App;
 use crate::live::{Past, Scope};
@@ -145,7 +145,7 @@ fn forecast(f: &FittedForecaster, model: &str, g: &Gridded, w: &Wanted, every: u
 
 /// Forecasts from the history in the body; nothing is kept.
 #[utoipa::path(post, path = "/v1/forecast", tag = "forecasting", request_body = ForecastBody<'static>,
-    responses((status = 200, body = ForecastReply), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ForecastReply), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(crate) async fn stateless(
     State(app): State<Arc<App>>,
     params: Params,
@@ -231,7 +231,7 @@ fn grid(batch: &MetricBatch, step: Option<Step>) -> Result<Vec<Gridded>, Problem
         ("step" = Option<String>, Query, description = "Distance of steps, a multiple of the series' own; default its own"),
         ("quantiles" = Option<String>, Query, description = "Levels, comma-separated; default the 13 of every forecast"),
     ),
-    responses((status = 200, body = ForecastReply), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = ForecastReply), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn from_state(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -240,7 +240,7 @@ pub(crate) async fn from_state(
     let params = params.only(&["match[]", "horizon", "step", "quantiles"])?;
     let selectors = params
         .all("match[]")
-        .map(|m| m.parse::<Selector>())
+        .map(str::parse::<Selector>)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| Problem::bad("invalid_parameter", e.to_string()).at("match[]"))?;
     if selectors.is_empty() {

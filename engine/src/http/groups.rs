@@ -1,6 +1,6 @@
 use super::auth::Caller;
 use super::extract::{Page, Params, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::live::{Scope, ServedGroup};
 use crate::store::ask;
@@ -102,7 +102,7 @@ pub(crate) struct RecentStep {
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
         ("model" = Option<String>, Query, description = "Only groups of this model"),
         ("status" = Option<String>, Query, description = "Only groups with this status")),
-    responses((status = 200, body = Page<Group>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Page<Group>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["limit", "cursor", "model", "status"])?;
     let limit = params.limit()?;
@@ -126,7 +126,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Pa
 #[utoipa::path(get, path = "/v1/groups/{id}", tag = "reads",
     params(("id" = String, Path, description = "The group's id, percent-encoded"),
         ("recent" = Option<usize>, Query, description = "How many of the newest steps, at most 1000; default 60")),
-    responses((status = 200, body = GroupDetail), (status = 404, body = Problem)))]
+    responses((status = 200, body = GroupDetail), (status = 404, body = ProblemBody)))]
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -1,6 +1,6 @@
 use super::auth::Caller;
 use super::extract::{Json, Page, Params, json, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::store::{FeedbackRow, IncidentFilter, IncidentRow, ask};
 use axum::extract::{Path, State};
@@ -138,7 +138,7 @@ fn body(r: IncidentRow) -> (i64, Incident) {
         ("to" = Option<String>, Query, description = "Epoch milliseconds or RFC 3339"),
         ("limit" = Option<usize>, Query, description = "1 to 1000, default 100"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = Page<Incident>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Page<Incident>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["group", "state", "from", "to", "limit", "cursor"])?;
     let limit = params.limit()?;
@@ -161,7 +161,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Pa
 
 /// One incident.
 #[utoipa::path(get, path = "/v1/incidents/{id}", tag = "reads", params(("id" = String, Path)),
-    responses((status = 200, body = Incident), (status = 404, body = Problem)))]
+    responses((status = 200, body = Incident), (status = 404, body = ProblemBody)))]
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -175,7 +175,7 @@ pub(crate) async fn one(
 
 /// Says whether an incident was one.
 #[utoipa::path(post, path = "/v1/feedback", tag = "reads", request_body = FeedbackBody,
-    responses((status = 201, body = Incident), (status = 404, body = Problem)))]
+    responses((status = 201, body = Incident), (status = 404, body = ProblemBody)))]
 pub(crate) async fn feedback(
     State(app): State<Arc<App>>,
     caller: Caller,

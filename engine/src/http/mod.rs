@@ -121,7 +121,6 @@ fn method_name(m: &Method) -> &'static str {
 fn route_label(path: &str) -> String {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
-        ["v1", "models", "reload"] => path.to_owned(),
         ["v1", kind @ ("groups" | "incidents" | "studies"), _] => format!("/v1/{kind}/{{id}}"),
         ["v1", kind @ ("studies" | "recommendations"), _, action] if action.len() < 12 => {
             format!("/v1/{kind}/{{id}}/{action}")
@@ -130,7 +129,7 @@ fn route_label(path: &str) -> String {
             format!("/v1/studies/{{id}}/trials/{{n}}/{action}")
         }
         ["v1", one] if one.len() < 16 => format!("/v1/{one}"),
-        ["livez" | "readyz" | "metrics" | ""] => path.to_owned(),
+        ["v1", "models", "reload"] | ["livez" | "readyz" | "metrics" | ""] => path.to_owned(),
         _ => "other".to_owned(),
     }
 }

@@ -1,5 +1,5 @@
 use super::extract::{Params, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use axum::extract::State;
 use axum::response::Response;
@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Model {
     /// `name/id`, or `online`.
-    model: String,
+    #[serde(rename = "model")]
+    id: String,
     /// Whether it is its name's `current`.
     current: bool,
     /// Whether it serves.
@@ -45,7 +46,7 @@ pub(crate) struct Reloaded {
 
 /// What is in the registry and what serves.
 #[utoipa::path(get, path = "/v1/models", tag = "reads",
-    responses((status = 200, body = Models), (status = 500, body = Problem)))]
+    responses((status = 200, body = Models), (status = 500, body = ProblemBody)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let reply = app.slow(|app| {
@@ -61,9 +62,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<
                 Err(e) => (None, Some(e.to_string())),
             };
             let served = catalogue.artifacts.iter().any(|a| *a.model == *model);
-            items.push(Model { model, current: l.current, served, error, manifest });
+            items.push(Model { id: model, current: l.current, served, error, manifest });
         }
-        items.push(Model { model: "online".into(), current: true, served: true, error: None, manifest: None });
+        items.push(Model { id: "online".into(), current: true, served: true, error: None, manifest: None });
         Ok(Models { items, version: catalogue.version })
     });
     Ok(ok(&reply.await?))
@@ -71,7 +72,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<
 
 /// Looks at the registry now instead of within two seconds.
 #[utoipa::path(post, path = "/v1/models/reload", tag = "operation",
-    responses((status = 200, body = Reloaded), (status = 500, body = Problem)))]
+    responses((status = 200, body = Reloaded), (status = 500, body = ProblemBody)))]
 pub(crate) async fn reload(State(app): State<Arc<App>>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let changed = app.live.reload(false, app.clock.now()).await?;

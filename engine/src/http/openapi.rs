@@ -45,7 +45,7 @@ use utoipa::OpenApi;
         health::readyz,
         health::metrics,
     ),
-    components(schemas(problem::Problem, recommendations::Nothing))
+    components(schemas(problem::ProblemBody, recommendations::Nothing))
 )]
 struct Document;
 

@@ -6,8 +6,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// An answer that is no success: `application/problem+json` (RFC 9457) with a stable code.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Problem(Box<ProblemBody>);
+
+/// What a [`Problem`] writes.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Problem {
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
     /// The code is the type: this is always `about:blank`.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -32,7 +37,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(ProblemBody {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Problem"),
             status: status.as_u16(),
@@ -41,7 +46,7 @@ impl Problem {
             pointer: None,
             retry_after: None,
             state: None,
-        }
+        }))
     }
 
     /// 400: what cannot be understood.
@@ -61,37 +66,46 @@ impl Problem {
 
     /// 503: try again soon.
     pub(crate) fn busy(detail: impl Into<String>) -> Self {
-        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(1)
     }
 
     /// 409 that names the state in the way.
     pub(crate) fn conflict(code: &'static str, state: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { state: Some(state.into()), ..Self::new(StatusCode::CONFLICT, code, detail) }
+        let mut p = Self::new(StatusCode::CONFLICT, code, detail);
+        p.0.state = Some(state.into());
+        p
     }
 
     /// With the place of the problem.
-    pub(crate) fn at(self, pointer: impl Into<String>) -> Self {
-        Self { pointer: Some(pointer.into()), ..self }
+    pub(crate) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.0.pointer = Some(pointer.into());
+        self
     }
 
     /// With the seconds until another try makes sense.
-    pub(crate) fn retry_after(self, seconds: u32) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
+    /// What is written.
+    pub(crate) fn body(&self) -> &ProblemBody {
+        &self.0
     }
 
     pub(crate) fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(self.body()).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(s) = self.retry_after {
+        if let Some(s) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(s));
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -154,7 +168,7 @@ mod tests {
         assert_eq!(r.headers()["retry-after"], "1");
         assert_eq!(r.headers()["content-type"], "application/problem+json");
         let p = Problem::bad("malformed_json", "x").at("/series/0");
-        let v = serde_json::to_value(&p).unwrap();
+        let v = serde_json::to_value(&p.0).unwrap();
         assert_eq!(v["code"], "malformed_json");
         assert_eq!(v["pointer"], "/series/0");
         assert_eq!(v["title"], "Bad Request");

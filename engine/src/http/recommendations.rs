@@ -1,7 +1,7 @@
 use super::auth::Caller;
 use super::changes::Instant;
 use super::extract::{Json, Params, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::tuner::{Decision, Kept, Verification};
 use axum::extract::{Path, State};
@@ -107,7 +107,7 @@ const STATES: [(&str, Status); 7] = [
     params(("study" = Option<String>, Query, description = "Only this study, by id"),
         ("status" = Option<String>, Query, description = "Only with this status")),
     responses((status = 200, description = "An array, or an object with none_because", body = Vec<Recommendation>),
-        (status = "4XX", body = Problem)))]
+        (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["study", "status"])?;
     let status = match params.text("status") {
@@ -151,7 +151,7 @@ async fn decide(
 /// Somebody wants it.
 #[utoipa::path(post, path = "/v1/recommendations/{id}/accept", tag = "tuning", params(("id" = String, Path)),
     request_body = DecisionBody, responses((status = 200, body = Recommendation),
-        (status = 409, description = "Names the state in the way", body = Problem), (status = 404, body = Problem)))]
+        (status = 409, description = "Names the state in the way", body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn accept(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -164,7 +164,7 @@ pub(crate) async fn accept(
 /// Somebody does not want it.
 #[utoipa::path(post, path = "/v1/recommendations/{id}/reject", tag = "tuning", params(("id" = String, Path)),
     request_body = DecisionBody, responses((status = 200, body = Recommendation),
-        (status = 409, description = "Names the state in the way", body = Problem), (status = 404, body = Problem)))]
+        (status = 409, description = "Names the state in the way", body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn reject(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -177,7 +177,7 @@ pub(crate) async fn reject(
 /// It runs now: its effect is measured from here on.
 #[utoipa::path(post, path = "/v1/recommendations/{id}/applied", tag = "tuning", params(("id" = String, Path)),
     request_body = DecisionBody, responses((status = 200, body = Recommendation),
-        (status = 409, description = "Names the state in the way", body = Problem), (status = 404, body = Problem)))]
+        (status = 409, description = "Names the state in the way", body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn applied(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -1,7 +1,7 @@
 use super::auth::Caller;
 use super::decode::{Decoded, RefusedSample, decode};
 use super::extract::{Params, ok, read_body};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::wire::BatchBody;
 use crate::EngineError;
 use crate::app::App;
@@ -100,7 +100,7 @@ fn count(telemetry: &Telemetry, refused: &[RefusedSample]) {
         ("session" = Option<String>, Query, description = "Private state from the model's start state; no incidents"),
         ("fields" = Option<String>, Query, description = "Fields of a result, comma-separated; default all"),
     ),
-    responses((status = 200, body = ScoreReply), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ScoreReply), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(crate) async fn score(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -148,8 +148,8 @@ fn render(answer: &Answer, mut refused: Vec<RefusedSample>, fields: Fields) -> R
 /// Takes a batch as `/v1/score` does, without waiting for what is said of it.
 #[utoipa::path(post, path = "/v1/ingest", tag = "scoring", request_body = BatchBody<'static>,
     params(("session" = Option<String>, Query, description = "Private state; no incidents")),
-    responses((status = 200, body = IngestReply), (status = 422, description = "All samples were refused", body = Problem),
-        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = IngestReply), (status = 422, description = "All samples were refused", body = ProblemBody),
+        (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(crate) async fn ingest(
     State(app): State<Arc<App>>,
     caller: Caller,

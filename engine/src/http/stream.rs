@@ -1,6 +1,6 @@
 use super::auth::Caller;
 use super::extract::Params;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::events::{Event, Replay};
 use axum::extract::State;
@@ -34,7 +34,7 @@ fn gap() -> sse::Event {
         ("last_event_id" = Option<u64>, Query, description = "For clients that cannot send the header"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen")),
     responses((status = 200, description = "text/event-stream", content_type = "text/event-stream", body = String),
-        (status = "4XX", body = Problem)))]
+        (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -1,6 +1,6 @@
 use super::auth::Caller;
 use super::extract::{Json, Page, Params, json, ok};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::tuner::{Completion, Entry, StudyState};
 use axum::extract::{Path, State};
@@ -176,7 +176,7 @@ pub(crate) struct StopBody {
 /// Opens a study.
 #[utoipa::path(post, path = "/v1/studies", tag = "tuning", request_body = StudyBody,
     responses((status = 201, body = Study), (status = 200, description = "The same study was there", body = Study),
-        (status = 409, description = "Another study has the name", body = Problem), (status = "4XX", body = Problem)))]
+        (status = 409, description = "Another study has the name", body = ProblemBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -201,7 +201,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Pa
 
 /// One study, with the trials that its metrics gave until now.
 #[utoipa::path(get, path = "/v1/studies/{id}", tag = "tuning", params(("id" = String, Path)),
-    responses((status = 200, body = Study), (status = 404, body = Problem)))]
+    responses((status = 200, body = Study), (status = 404, body = ProblemBody)))]
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -214,7 +214,7 @@ pub(crate) async fn one(
 /// The next configuration to try.
 #[utoipa::path(post, path = "/v1/studies/{id}/suggest", tag = "tuning", params(("id" = String, Path)),
     request_body = SuggestBody, responses((status = 200, description = "A trial", body = Object),
-        (status = 409, description = "Stopped, or the budget is spent", body = Problem), (status = 404, body = Problem)))]
+        (status = 409, description = "Stopped, or the budget is spent", body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn suggest(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -231,7 +231,7 @@ pub(crate) async fn suggest(
 /// Adds a measurement to a pending trial.
 #[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/measurements", tag = "tuning",
     params(("id" = String, Path), ("n" = u64, Path)), request_body = MeasurementBody,
-    responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = Problem)))]
+    responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn measure(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -245,7 +245,7 @@ pub(crate) async fn measure(
 #[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/complete", tag = "tuning",
     params(("id" = String, Path), ("n" = u64, Path)), request_body = CompleteBody,
     responses((status = 200, description = "The trial", body = Object),
-        (status = 409, description = "It is no longer pending", body = Problem), (status = "4XX", body = Problem)))]
+        (status = 409, description = "It is no longer pending", body = ProblemBody), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -269,7 +269,7 @@ pub(crate) async fn complete(
 /// Ends a pending trial without a measurement.
 #[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/stop", tag = "tuning",
     params(("id" = String, Path), ("n" = u64, Path)), request_body = StopBody,
-    responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = Problem)))]
+    responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn stop_trial(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -281,7 +281,7 @@ pub(crate) async fn stop_trial(
 
 /// Ends a study: it suggests and recommends nothing any more.
 #[utoipa::path(post, path = "/v1/studies/{id}/stop", tag = "tuning", params(("id" = String, Path)),
-    responses((status = 200, body = Study), (status = 404, body = Problem)))]
+    responses((status = 200, body = Study), (status = 404, body = ProblemBody)))]
 pub(crate) async fn stop(
     State(app): State<Arc<App>>,
     caller: Caller,

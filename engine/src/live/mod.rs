@@ -53,6 +53,9 @@ pub(crate) struct Suppression {
     pub(crate) reason: String,
 }
 
+/// All of them, each with its tenant.
+type Suppressions = Arc<Mutex<Vec<(Arc<str>, Suppression)>>>;
+
 struct ScopeEntry {
     router: Mutex<Router>,
     /// When it was last asked, epoch milliseconds.
@@ -65,7 +68,7 @@ pub(crate) struct Live {
     registry: Arc<Registry>,
     shards: Vec<Arc<Shard>>,
     scopes: Mutex<HashMap<Scope, Arc<ScopeEntry>>>,
-    suppressions: Arc<Mutex<Vec<(Arc<str>, Suppression)>>>,
+    suppressions: Suppressions,
     permits: Arc<Semaphore>,
     tuner: Arc<Tuner>,
     store: Store,

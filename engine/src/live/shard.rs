@@ -2,7 +2,7 @@
 
 use super::router::shard_of;
 use super::sink::Sink;
-use super::{Scope, Suppression};
+use super::{Scope, Suppressions};
 use crate::EngineError;
 use crate::compute::{Compute, lock};
 use crate::registry::Loaded;
@@ -111,7 +111,7 @@ pub(super) struct ShardState {
     pub(super) options: MonitorOptions,
     pub(super) latest_most: usize,
     pub(super) scopes: HashMap<Scope, ScopeState>,
-    pub(super) suppressions: Arc<Mutex<Vec<(Arc<str>, Suppression)>>>,
+    pub(super) suppressions: Suppressions,
     pub(super) sink: Sink,
 }
 
@@ -223,10 +223,8 @@ impl ShardState {
                 continue;
             };
             let o = served.monitor.tick(now);
-            if !o.results.is_empty() || !o.incidents.is_empty() {
-                if let Err(e) = self.write_down(&scope, &loaded, &o, now) {
-                    tracing::error!(error = %e, "silence could not be written down");
-                }
+            if let Err(e) = self.write_down(&scope, &loaded, &o, now) {
+                tracing::error!(error = %e, "silence could not be written down");
             }
         }
         self.changed()

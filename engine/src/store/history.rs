@@ -34,15 +34,14 @@ pub(crate) fn append_history(
     let mut put = conn.prepare_cached("INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3)")?;
     let mut ids: Vec<Option<i64>> = vec![None; keys.len()];
     for p in points {
-        let id = match ids[p.series] {
-            Some(id) => id,
-            None => {
-                let key = &keys[p.series];
-                let labels = labels_json(&key.labels);
-                match find.query_row(params![tenant, &*key.name, labels], |r| r.get(0)).optional()? {
-                    Some(id) => id,
-                    None => make.insert(params![tenant, &*key.name, labels])?,
-                }
+        let id = if let Some(id) = ids[p.series] {
+            id
+        } else {
+            let key = &keys[p.series];
+            let labels = labels_json(&key.labels);
+            match find.query_row(params![tenant, &*key.name, labels], |r| r.get(0)).optional()? {
+                Some(id) => id,
+                None => make.insert(params![tenant, &*key.name, labels])?,
             }
         };
         ids[p.series] = Some(id);

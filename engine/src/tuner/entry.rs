@@ -1,9 +1,9 @@
 use crate::EngineError;
+use crate::hash::sha256_hex;
 use foreglow_core::{Labels, Timestamp};
 use foreglow_search::{Advice, Measurement, Study};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -46,11 +46,10 @@ struct Saved {
 
 /// The name of a study in addresses: 16 hexadecimal digits of the hash of tenant and name.
 pub(crate) fn study_id(tenant: &str, name: &str) -> String {
-    let mut h = Sha256::new();
-    h.update((tenant.len() as u64).to_le_bytes());
-    h.update(tenant);
-    h.update(name);
-    h.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+    let length = (tenant.len() as u64).to_le_bytes();
+    let mut id = sha256_hex(&[&length, tenant.as_bytes(), name.as_bytes()]);
+    id.truncate(16);
+    id
 }
 
 impl Entry {
@@ -136,12 +135,12 @@ pub(crate) fn mean_of(reports: &[Measurement]) -> Option<Measurement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foreglow_search::{Goal, Objective, ParameterSpec, SpaceSpec, StudySpec};
+    use foreglow_search::{Aggregate, Goal, Objective, ParameterSpec, SpaceSpec, StudySpec};
 
     #[test]
     fn entries_round_trip() {
         let space = SpaceSpec(vec![ParameterSpec::int("workers", 1, 64).current(8)]);
-        let objective = Objective { metric: "latency".into(), aggregate: Default::default(), goal: Goal::Min };
+        let objective = Objective { metric: "latency".into(), aggregate: Aggregate::Mean, goal: Goal::Min };
         let study = StudySpec::new("s", space, objective).check().unwrap();
         let mut e = Entry::new("t", study, Timestamp(5));
         e.study.suggest("c").unwrap();

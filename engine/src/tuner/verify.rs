@@ -80,7 +80,7 @@ pub(crate) fn judge(
     }
     let (Some(sb), Some(sa)) = (b.se, a.se) else {
         if out.verdict == Verdict::Measuring {
-            out.reason = "one block says nothing about its error".to_owned();
+            "one block says nothing about its error".clone_into(&mut out.reason);
         }
         return out;
     };
@@ -124,7 +124,7 @@ fn broken(g: &GuardRail, r: &Recommendation, before: &Measurement, after: &Measu
     let (bound, sign) = g.limit();
     let limit = match bound {
         Bound::Absolute(v) => v,
-        bound => bound.resolve(then)?,
+        bound @ Bound::TimesBaseline(_) => bound.resolve(then)?,
     };
     let over = sign * (now.value - limit) - now.se.unwrap_or(0.0);
     (over > 0.0).then(|| format!("guard-rail broken: {} is {}, the limit is {limit}", g.describe(), now.value))
@@ -133,17 +133,18 @@ fn broken(g: &GuardRail, r: &Recommendation, before: &Measurement, after: &Measu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foreglow_search::{Advice, AdviceOptions, Objective, ParameterSpec, SpaceSpec, StudySpec};
+    use foreglow_search::{Advice, AdviceOptions, Aggregate, Objective, ParameterSpec, SpaceSpec, StudySpec};
+    use std::collections::BTreeMap;
 
     fn promise() -> Recommendation {
         let space = SpaceSpec(vec![ParameterSpec::int("workers", 1, 32).current(4)]);
-        let objective = Objective { metric: "latency".into(), aggregate: Default::default(), goal: Goal::Min };
+        let objective = Objective { metric: "latency".into(), aggregate: Aggregate::Mean, goal: Goal::Min };
         let mut study = StudySpec::new("s", space, objective).check().unwrap();
         for w in [4, 8, 12, 16, 20, 24, 28, 32, 4, 2] {
             let a = [("workers".to_owned(), (w as i64).into())].into();
             let value = 100.0 + (w as f64 - 20.0).powi(2) / 4.0;
             let m = Measurement { replicates: 10, ..Measurement::of(value).with_se(0.5) };
-            study.add(&a, Some(m), Default::default(), Vec::new()).unwrap();
+            study.add(&a, Some(m), BTreeMap::new(), Vec::new()).unwrap();
         }
         match study.recommend(&AdviceOptions::default()) {
             Advice::Change(r) => *r,

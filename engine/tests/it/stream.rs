@@ -35,7 +35,8 @@ impl Reader {
                 };
                 let data = serde_json::from_str(&field("data")).unwrap_or(Value::Null);
                 let event = Event { id: field("id"), kind: field("event"), data };
-                self.text = rest.to_owned();
+                let rest = rest.to_owned();
+                self.text = rest;
                 if !event.kind.is_empty() {
                     return Some(event);
                 }
