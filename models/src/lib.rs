@@ -9,6 +9,7 @@ pub mod detect;
 mod error;
 pub mod evaluate;
 pub mod forecast;
+pub mod kernel;
 pub mod monitor;
 pub mod nn;
 pub mod pipeline;

@@ -1,4 +1,4 @@
-use super::objective::LstmObjective;
+use super::objective::{LstmObjective, kernels};
 use super::params::LstmParams;
 use super::sample::Sampler;
 use super::shape::{DECODER, LEVELS, LstmShape, MEDIAN, SKIPS, Slot, VIEW};
@@ -110,6 +110,7 @@ impl LstmNet {
             batch: params.batch,
             dropout: params.dropout,
             seed: seed.child("lstm batches"),
+            kernels: kernels(&self.shape),
         };
         let schedule = Schedule {
             steps,

@@ -1,4 +1,4 @@
-use super::super::objective::LstmObjective;
+use super::super::objective::{LstmObjective, kernels};
 use super::*;
 use crate::forecast::TrainSeries;
 use crate::nn::tape::Tape;
@@ -83,8 +83,15 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
     let net = trained(&data, &LstmParams { steps: 12, ..small() }).net;
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
     let sampler = Sampler::new(&all, net.shape).unwrap();
-    let objective =
-        LstmObjective { shape: net.shape, layout: net.layout.clone(), sampler, batch: 8, dropout: 0.0, seed: Seed(1) };
+    let objective = LstmObjective {
+        shape: net.shape,
+        layout: net.layout.clone(),
+        sampler,
+        batch: 8,
+        dropout: 0.0,
+        seed: Seed(1),
+        kernels: kernels(&net.shape),
+    };
     let examples: Vec<_> = (0..8).filter_map(|i| objective.sampler.draw(Seed(3), i)).collect();
     let tape = Tape::new(&net.layout, &net.weights).unwrap();
     let theirs: Vec<f32> = objective.forward(&tape, &examples, None).unwrap().flatten_all().unwrap().to_vec1().unwrap();
@@ -109,7 +116,10 @@ fn gradient_agrees_with_differences() {
     let mut weights = layout.draw(Seed(2));
     shape.prepare(&layout, &mut weights);
     let sampler = Sampler::new(&all, shape).unwrap();
-    let objective = LstmObjective { shape, layout: layout.clone(), sampler, batch: 16, dropout: 0.3, seed: Seed(1) };
+    let kernels = kernels(&shape);
+    let layout_of = layout.clone();
+    let objective =
+        LstmObjective { shape, layout: layout_of, sampler, batch: 16, dropout: 0.3, seed: Seed(1), kernels };
     let mut gradient = vec![0.0; weights.len()];
     objective.gradient(&weights, 0, &mut gradient).unwrap();
     // Along the gradient the loss rises by its squared norm.

@@ -1,14 +1,17 @@
 use super::sample::{Example, Sampler};
 use super::shape::{DECODER, LEVELS, LstmShape, MEDIAN, SKIPS, Slot, VIEW};
 use crate::ModelError;
+use crate::kernel::{CellKind, Output, Recurrent, RecurrentShape};
 use crate::nn::layout::Layout;
-use crate::nn::ops::{LstmLayer, Project, Tanh};
+use crate::nn::ops::{Project, Tanh};
+use crate::nn::recurrent::RecurrentOp;
 use crate::nn::tape::{Tape, constant};
 use crate::nn::train::{Objective, sum_shards};
 use candle_core::Tensor;
 use foreglow_core::{QUANTILE_LEVELS, Seed};
 use rand::Rng;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Windows of one shard; fixed, so that sums do not depend on the number of threads.
 const SHARD: usize = 64;
@@ -21,6 +24,13 @@ pub(super) struct LstmObjective<'a> {
     pub(super) batch: usize,
     pub(super) dropout: f64,
     pub(super) seed: Seed,
+    pub(super) kernels: Arc<Recurrent>,
+}
+
+/// The recurrent kernels of a net. The bias is an input that is always 1.
+pub(super) fn kernels(shape: &LstmShape) -> Arc<Recurrent> {
+    let (inputs, hidden) = (shape.channels(), shape.hidden);
+    Arc::new(Recurrent::new(RecurrentShape { cell: CellKind::Lstm, inputs, hidden, layers: 1, bias: false }))
 }
 
 impl LstmObjective<'_> {
@@ -28,16 +38,12 @@ impl LstmObjective<'_> {
     pub(super) fn forward(&self, tape: &Tape, examples: &[Example], drop: Option<Seed>) -> Result<Tensor, ModelError> {
         let s = &self.shape;
         let (b, t, c, k, f) = (examples.len(), s.patches, s.channels(), s.block, s.features());
-        let mut inputs = Vec::with_capacity(t * b * c);
-        for p in 0..t {
-            for e in examples {
-                inputs.extend_from_slice(&e.window.inputs[p * c..(p + 1) * c]);
-            }
-        }
+        let inputs: Vec<f32> = examples.iter().flat_map(|e| e.window.inputs.iter().copied()).collect();
         let features: Vec<f32> = examples.iter().flat_map(|e| e.window.features.iter().copied()).collect();
         let skips: Vec<f32> = examples.iter().flat_map(|e| e.window.skips.iter().copied()).collect();
-        let projected = tape.var(Slot::INPUT).apply_op1(Project(constant(inputs, &[t * b, c])?))?;
-        let state = projected.apply_op2(tape.var(Slot::RECURRENT), LstmLayer::new(t, b, s.hidden))?;
+        let stack = [tape.var(Slot::INPUT).flatten_all()?, tape.var(Slot::RECURRENT).flatten_all()?];
+        let op = RecurrentOp::new(self.kernels.clone(), Output::Last, false);
+        let state = constant(inputs, &[b, t, c])?.apply_op2(&Tensor::cat(&stack, 0)?, op)?;
         let state = match drop.filter(|_| self.dropout > 0.0) {
             Some(seed) => {
                 let (mut rng, keep) = (seed.rng(), 1.0 / (1.0 - self.dropout) as f32);
