@@ -1,6 +1,6 @@
 use foreglow_core::{Step, Timestamp};
 
-/// Distinct instants from which a step is found.
+/// Distinct instants of one signal from which the step of its group is found.
 pub(super) const DETECT_FROM: usize = 4;
 /// Durations that clocks are set to, largest first, milliseconds; a found step snaps to the largest whose multiple lies
 /// within [`SNAP`] of it.
@@ -18,13 +18,20 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// From the first instants of a group, in any order; `None` when there is none.
-    pub(super) fn detect(times: &[Timestamp]) -> Option<Self> {
-        let mut sorted = times.to_vec();
-        sorted.sort_unstable();
-        let anchor = *sorted.first()?;
-        let ms = Step::detect(&sorted).map_or(FALLBACK, |s| snapped(s.ms()));
-        Some(Self { anchor, step: Step::from_ms(ms).ok()? })
+    /// From the first instants of each signal of a group, in any order; `None` when there is none. The signal with the most
+    /// instants counts (of several the one with the shortest step): the sources of a group may each keep their own second.
+    pub(super) fn detect(signals: &[Vec<Timestamp>]) -> Option<Self> {
+        let anchor = *signals.iter().flatten().min()?;
+        let best = signals
+            .iter()
+            .filter_map(|times| {
+                let mut sorted = times.clone();
+                sorted.sort_unstable();
+                sorted.dedup();
+                Some((std::cmp::Reverse(sorted.len()), Step::detect(&sorted)?.ms()))
+            })
+            .min();
+        Some(Self { anchor, step: Step::from_ms(best.map_or(FALLBACK, |(_, ms)| snapped(ms))).ok()? })
     }
 
     /// Index of the step that a sample belongs to: the nearest multiple.
@@ -70,11 +77,14 @@ mod tests {
     #[test]
     fn wobble_repeats_and_one_outage_do_not_mislead() {
         let t = |v: &[i64]| v.iter().map(|x| Timestamp(1_700_000_000_000 + x)).collect::<Vec<_>>();
-        let c = Clock::detect(&t(&[10_020, 4, 0, 20_001, 30_000, 0])).unwrap();
-        assert_eq!(c.anchor.ms(), 1_700_000_000_000);
-        let c = Clock::detect(&t(&[0, 60_000, 7_200_000, 7_260_000])).unwrap();
+        let c = Clock::detect(&[t(&[10_020, 0, 20_001, 30_000, 0])]).unwrap();
+        assert_eq!((c.anchor.ms(), c.step.ms()), (1_700_000_000_000, 10_000));
+        let c = Clock::detect(&[t(&[0, 60_000, 7_200_000, 7_260_000])]).unwrap();
         assert_eq!(c.step.ms(), 60_000);
-        assert_eq!(Clock::detect(&t(&[5])).unwrap().step.ms(), 60_000);
+        // Two sources, one a little later than the other, one of them slower.
+        let c = Clock::detect(&[t(&[0, 10_000, 20_000, 30_000]), t(&[250, 30_250])]).unwrap();
+        assert_eq!(c.step.ms(), 10_000);
+        assert_eq!(Clock::detect(&[t(&[5])]).unwrap().step.ms(), 60_000);
         assert!(Clock::detect(&[]).is_none());
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Place {
 /// when [`Monitor::tick`] finds it past one step of grace. It waits for the signals that the pipeline requires, and for
 /// others while they were there in one of the last 3 steps. What comes behind the newest step is a duplicate (same
 /// value), or refused as conflict (other value) or late (no value). Online groups find their step from the first 4
-/// distinct instants; what came until then is held and then taken in order.
+/// instants of a signal; what came until then is held and then taken in order.
 ///
 /// **Memory** is bounded by `max_groups` x `max_signals_per_group`; a gap of years costs no more than one of hours.
 #[derive(Debug, Clone)]

@@ -172,15 +172,9 @@ impl Intake {
             *old = sample;
             return Verdict::Accepted;
         }
-        let known = self.held.iter().any(|h| h.time == sample.time);
         self.held.push(sample);
-        if !known {
-            let mut times: Vec<Timestamp> = self.held.iter().map(|h| h.time).collect();
-            times.sort_unstable();
-            times.dedup();
-            if times.len() >= DETECT_FROM {
-                self.start(on_close);
-            }
+        if self.held.iter().filter(|h| h.signal == sample.signal).count() >= DETECT_FROM {
+            self.start(on_close);
         }
         Verdict::Accepted
     }
@@ -191,7 +185,10 @@ impl Intake {
             return;
         }
         let mut held = std::mem::take(&mut self.held);
-        let times: Vec<Timestamp> = held.iter().map(|h| h.time).collect();
+        let mut times = vec![Vec::new(); self.keys.len()];
+        for h in &held {
+            times[h.signal].push(h.time);
+        }
         self.clock = Clock::detect(&times);
         held.sort_by_key(|h| h.time);
         for sample in held {
