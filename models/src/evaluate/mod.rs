@@ -11,6 +11,7 @@ mod forecast;
 mod judge;
 mod replay;
 pub mod report;
+mod rolling;
 
 pub use baselines::{
     DetectionBaselines, PcaBaseline, detection_baselines, first_varying_column, median_distance_scores, random_scores,
@@ -26,3 +27,4 @@ pub use forecast::{
 };
 pub use judge::{BaselineRows, BlameTally, Said, Truth, judge, judge_baselines, judge_window};
 pub use replay::{ReplaySeries, ReplayStatus, ReplaySummary, ReplayedRow, replay};
+pub use rolling::{RollingPlan, RollingWindows, calendar_season, gift_windows, ltsf_windows};

@@ -1,0 +1,128 @@
+//! The long-term forecasting protocol of the literature: values z-scored by the train rows, every window of the test range
+//! at stride 1, mean squared and mean absolute error on the scaled values. It writes a report only.
+
+use super::cost;
+use super::forecast::{ForecastOptions, ForecastOutcome, history, judge, provenance, role, season_of};
+use super::lanes::{Lane, lanes};
+use crate::{Context, TrainError};
+use foreglow_core::stats::mean;
+use foreglow_core::{Forecaster, QUANTILE_LEVELS};
+use foreglow_datasets::Dataset;
+use foreglow_models::evaluate::ltsf_windows;
+use foreglow_models::evaluate::report::{ForecastEntry, ForecastReport, ModelReport, Protocol};
+use foreglow_models::forecast::{TrainSeries, fit};
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// Windows of one lane that are forecast and judged together: enough to keep threads busy, few enough to stop soon.
+const BLOCK: usize = 128;
+
+/// Runs the backtest; of the options, windows, step and refit play no part. All series share one step.
+///
+/// # Errors
+/// [`TrainError::Data`] without train or test rows or with mixed steps, and as [`super::forecast::run`].
+pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Result<ForecastOutcome, TrainError> {
+    let horizon = options.plan.check(1)?.horizon;
+    let (mut lanes, mut notes) = lanes(data, context)?;
+    if let Some(other) = lanes.iter().find(|l| l.step != lanes[0].step) {
+        return Err(TrainError::Data(format!(
+            "{}: {} has a step of {}, {} one of {}; choose series of one step with --series",
+            data.name, lanes[0].series, lanes[0].step, other.series, other.step
+        )));
+    }
+    for lane in &mut lanes {
+        if lane.train.is_empty() || lane.test.len() < horizon {
+            return Err(TrainError::Data(format!(
+                "{}, series {}: {} train rows and {} test rows; the ltsf protocol needs train rows and at least {horizon} \
+                 test rows",
+                data.name,
+                lane.series,
+                lane.train.len(),
+                lane.test.len()
+            )));
+        }
+        standardise(lane);
+    }
+    let season = season_of(&lanes[0], options.season);
+    let blocks: Vec<(usize, Vec<std::ops::Range<usize>>)> = lanes
+        .iter()
+        .enumerate()
+        .flat_map(|(i, lane)| {
+            let all: Vec<_> = ltsf_windows(lane.test.clone(), horizon).collect();
+            all.chunks(BLOCK).map(|c| (i, c.to_vec())).collect::<Vec<_>>()
+        })
+        .collect();
+    let (mut fit_seconds, mut score_seconds, mut reports, mut complete) = (0.0, 0.0, Vec::new(), true);
+    for (place, spec) in options.models.iter().enumerate() {
+        let start = Instant::now();
+        let known: Vec<TrainSeries<'_>> = lanes
+            .iter()
+            .map(|l| TrainSeries { values: &l.values[..l.test.start], start: l.start, step: l.step })
+            .collect();
+        let progress = context.progress(&format!("training {}", spec.kind()), 1);
+        let heard = |p: foreglow_models::nn::TrainProgress| {
+            progress.set(p.step, p.steps, &format!("validation loss {:.4}", p.validation_loss));
+        };
+        let fitted = match fit(spec, &known, Some(season), options.seed, &heard) {
+            Ok(fitted) => fitted.forecaster,
+            Err(e) if place == 0 => return Err(e.into()),
+            Err(e) => {
+                tracing::warn!("{} is left out: {e}", spec.kind());
+                notes.push(format!("{} is left out: {e}", spec.kind()));
+                continue;
+            }
+        };
+        drop(progress);
+        fit_seconds += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let progress = context.progress(&format!("forecasting by {}", spec.kind()), blocks.len());
+        let judged: Vec<Option<Vec<ForecastEntry>>> = blocks
+            .par_iter()
+            .map(|(i, rows)| {
+                if context.stopped() {
+                    return None;
+                }
+                let lane = &lanes[*i];
+                let histories: Vec<_> = rows.iter().map(|r| history(lane, r.start)).collect();
+                let forecasts = fitted.forecast_many(&histories, horizon, &QUANTILE_LEVELS);
+                progress.advance();
+                let entry = |(r, f)| judge(lane, r, r.start - lane.test.start, f, season);
+                Some(rows.iter().zip(&forecasts).filter_map(entry).collect())
+            })
+            .collect();
+        score_seconds += start.elapsed().as_secs_f64();
+        complete &= judged.iter().all(Option::is_some);
+        let entries = judged.into_iter().flatten().flatten().collect();
+        reports.push(ModelReport::new(spec.kind(), role(place, spec), entries));
+        if context.stopped() {
+            complete = false;
+            break;
+        }
+    }
+    let mut settings = vec![
+        ("horizon".to_owned(), horizon.to_string()),
+        ("season".to_owned(), season.to_string()),
+        ("windows".to_owned(), format!("{} a metric, stride 1", ltsf_windows(lanes[0].test.clone(), horizon).count())),
+        ("scale".to_owned(), "z-scored by the train rows; MSE and MAE are on that scale".to_owned()),
+    ];
+    settings.extend(notes.into_iter().map(|n| ("note".to_owned(), n)));
+    let report = ForecastReport::new(
+        provenance(data, options, Protocol::Ltsf, settings),
+        reports,
+        cost(fit_seconds, score_seconds),
+        options.seed.child("bootstrap"),
+    );
+    Ok(ForecastOutcome { report, plots: Vec::new(), columns: Vec::new(), complete })
+}
+
+/// `(x - mean) / sd` by the train rows, population standard deviation as scikit-learn's `StandardScaler`.
+fn standardise(lane: &mut Lane) {
+    let train = &lane.values[lane.train.clone()];
+    let centre = mean(train);
+    let squares: Vec<f64> = train.iter().map(|v| (v - centre) * (v - centre)).collect();
+    let spread = Some(mean(&squares).sqrt()).filter(|s| s.is_finite() && *s > 0.0).unwrap_or(1.0);
+    let centre = if centre.is_finite() { centre } else { 0.0 };
+    for v in &mut lane.values {
+        *v = (*v - centre) / spread;
+    }
+}

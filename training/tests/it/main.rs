@@ -1,0 +1,10 @@
+//! The program as its users run it: small generated data, every command, good and bad input.
+
+mod bad_input;
+mod cli;
+mod datasets;
+mod forecast;
+mod kit;
+mod published;
+mod search;
+mod tuning;
