@@ -1,10 +1,14 @@
-use crate::commands::{self, BacktestArgs, DatasetsCommand, RecipeCommand, SearchArgs};
+use crate::commands::{
+    self, BacktestArgs, DatasetsCommand, FitArgs, InspectArgs, PromoteArgs, RecipeCommand, RollbackArgs, SearchArgs,
+};
 use crate::{Answer, Context, Format, TrainError};
 
 /// Fit, judge and search models of metrics, offline.
 #[derive(Debug, clap::Parser)]
 #[command(name = "foreglow-train", version, propagate_version = true, subcommand_required = true)]
-#[command(after_help = "Exit codes: 0 done, 1 the work failed, 2 usage or configuration.\nLog level: FOREGLOW_LOG=debug.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the work failed, 2 usage or configuration.\nLog level: FOREGLOW_LOG=debug."
+)]
 pub struct Cli {
     /// Tables for people, or one JSON value for programs.
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -20,10 +24,18 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Fit an artifact (detectors and forecaster) on a dataset and put it into a registry.
+    Fit(Box<FitArgs>),
     /// Judge detectors, forecasters or designers on recorded data.
     Backtest(Box<BacktestArgs>),
     /// Search the hyper-parameters of a recipe, or propose values to any program over standard input and output.
     Search(Box<SearchArgs>),
+    /// Show an artifact, or list a registry.
+    Inspect(InspectArgs),
+    /// Make an artifact the one that is served.
+    Promote(PromoteArgs),
+    /// Go back to the artifact that was served before.
+    Rollback(RollbackArgs),
     /// Explain recipes.
     #[command(subcommand)]
     Recipe(RecipeCommand),
@@ -45,6 +57,10 @@ impl Cli {
 /// [`TrainError`], whose `exit_code` says whether the work or the usage failed.
 pub fn run(cli: Cli, context: &Context) -> Result<Answer, TrainError> {
     let work = || match cli.command {
+        Command::Fit(args) => commands::fit(&args, context),
+        Command::Inspect(args) => commands::inspect(&args),
+        Command::Promote(args) => commands::promote(&args),
+        Command::Rollback(args) => commands::rollback(&args),
         Command::Recipe(command) => commands::recipe(&command),
         Command::Backtest(args) => commands::backtest(&args, context),
         Command::Search(args) => commands::search(&args, context),

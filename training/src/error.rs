@@ -85,7 +85,9 @@ impl TrainError {
                 | SearchError::Study { .. },
             ) => 2,
             // A path that is not there was most likely mistyped.
-            Self::Dataset(D::Io { source, .. }) | Self::Model(ModelError::Io { source, .. }) | Self::Io { source, .. }
+            Self::Dataset(D::Io { source, .. })
+            | Self::Model(ModelError::Io { source, .. })
+            | Self::Io { source, .. }
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
                 2

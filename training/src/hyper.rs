@@ -120,7 +120,9 @@ pub fn search(data: &Dataset, options: &HyperOptions, context: &Context) -> Resu
         progress.set(done, options.budget, "");
     }
     let Some((id, _)) = study.best_by_posterior() else {
-        return Err(TrainError::Data("no trial could be measured; the first failure: ".to_owned() + &first_failure(&study)));
+        return Err(TrainError::Data(
+            "no trial could be measured; the first failure: ".to_owned() + &first_failure(&study),
+        ));
     };
     let trial = study.trial(id)?;
     let measured = trial.usable().map_or(f64::NAN, |m| m.value);
@@ -169,7 +171,10 @@ mod tests {
     fn parameters_are_placed_by_path() {
         let recipe = Recipe::parse("[forecaster]\nkind = \"ridge_lags\"\n").unwrap();
         let base = serde_json::to_value(&recipe).unwrap();
-        let a = Assignment::from([("forecaster.lags".to_owned(), Value::Float(12.0)), ("forecaster.penalty".to_owned(), Value::Float(0.5))]);
+        let a = Assignment::from([
+            ("forecaster.lags".to_owned(), Value::Float(12.0)),
+            ("forecaster.penalty".to_owned(), Value::Float(0.5)),
+        ]);
         let Some(ForecasterSpec::RidgeLags(p)) = with(&base, &a).unwrap().forecaster else { panic!("the kind stays") };
         assert_eq!((p.lags, p.penalty), (12, 0.5));
         assert!(with(&base, &Assignment::from([("forecaster.lags".to_owned(), Value::Int(0))])).is_err());

@@ -6,9 +6,10 @@
 mod answer;
 pub mod backtest;
 mod cli;
-mod commands;
+pub mod commands;
 mod context;
 mod error;
+pub mod fitting;
 pub mod hyper;
 
 pub use answer::{Answer, Format};

@@ -1,11 +1,11 @@
 //! Rolling-origin backtest of forecasters: windows count back from the last row and ignore `split`; global models are
 //! fitted on what lies before the first cutoff (and again where `refit` says so), local ones re-estimate at each cutoff.
 
+use super::cost;
 use super::forecast_table::ForecastTable;
 use super::lanes::{Lane, lanes};
-use super::cost;
 use crate::{Context, TrainError};
-use foreglow_core::{Forecaster, History, QUANTILE_LEVELS, Seed, Step};
+use foreglow_core::{Forecaster, History, QUANTILE_LEVELS, Seed, Step, Timestamp};
 use foreglow_datasets::{Column, Dataset};
 use foreglow_models::evaluate::report::{
     FanPlot, ForecastEntry, ForecastReport, ModelReport, Protocol, Provenance, Role,
@@ -58,13 +58,50 @@ impl FromStr for Refit {
     }
 }
 
+/// A row of the report before it is judged.
+#[derive(Debug, Clone)]
+pub enum Contender {
+    /// Fitted here, on what lies before the first cutoff.
+    Fit(ForecasterSpec),
+    /// Taken as it is from an artifact that was trained up to an instant: windows before that are no proof of anything.
+    Ready(FittedForecaster, Timestamp),
+}
+
+impl Contender {
+    /// The name of the kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fit(spec) => spec.kind(),
+            Self::Ready(f, _) => f.kind(),
+        }
+    }
+
+    /// How it stands in the report at that place.
+    pub(super) fn role(&self, place: usize) -> Role {
+        match self.kind() {
+            _ if place == 0 => Role::Subject,
+            "naive" | "seasonal_naive" | "random" => Role::Baseline,
+            _ => Role::Member,
+        }
+    }
+
+    /// When it is fitted, for the table.
+    fn refit(&self, refit: Refit) -> String {
+        match self {
+            Self::Fit(spec) if spec.is_global() => refit.to_string(),
+            Self::Fit(_) => "each".into(),
+            Self::Ready(..) => "never".into(),
+        }
+    }
+}
+
 /// What to judge and how.
 #[derive(Debug, Clone)]
 pub struct ForecastOptions {
     /// Name of the recipe, for the report.
     pub recipe: String,
     /// The models; the first is the subject of the report.
-    pub models: Vec<ForecasterSpec>,
+    pub models: Vec<Contender>,
     /// The windows.
     pub plan: RollingPlan,
     /// Season in steps, of models and of the scale of MASE; `None` = [`calendar_season`] of each series' step.
@@ -98,15 +135,6 @@ pub fn all_models() -> Vec<ForecasterSpec> {
         ForecasterSpec::Naive,
         ForecasterSpec::Random,
     ]
-}
-
-/// How a kind stands in the report when it is not the subject.
-pub(super) fn role(place: usize, spec: &ForecasterSpec) -> Role {
-    match spec {
-        _ if place == 0 => Role::Subject,
-        ForecasterSpec::Naive | ForecasterSpec::SeasonalNaive { .. } | ForecasterSpec::Random => Role::Baseline,
-        _ => Role::Member,
-    }
 }
 
 /// Series of one step, which share global models.
@@ -147,24 +175,34 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
     let (mut fit_seconds, mut score_seconds) = (0.0, 0.0);
     let (mut reports, mut table, mut plots, mut times) = (Vec::new(), ForecastTable::default(), Vec::new(), Vec::new());
     let mut complete = true;
-    for (place, spec) in options.models.iter().enumerate() {
+    for (place, model) in options.models.iter().enumerate() {
         let start = Instant::now();
-        let fitted = match fit_all(spec, &lanes, &plans, &groups, windows, options, context) {
+        if let Contender::Ready(_, until) = model {
+            let early =
+                |(l, p): (&Lane, &Vec<(usize, Range<usize>)>)| p.iter().filter(|w| l.time(w.1.start) <= *until).count();
+            let seen: usize = lanes.iter().zip(&plans).map(early).sum();
+            notes.push(format!(
+                "{} comes from an artifact trained up to {until}; {seen} windows begin before that",
+                model.kind()
+            ));
+        }
+        let fitted = match fit_all(model, &lanes, &plans, &groups, windows, options, context) {
             Ok(fitted) => fitted,
             Err(e) if place == 0 => return Err(e),
             Err(e) => {
-                tracing::warn!("{} is left out: {e}", spec.kind());
-                notes.push(format!("{} is left out: {e}", spec.kind()));
+                tracing::warn!("{} is left out: {e}", model.kind());
+                notes.push(format!("{} is left out: {e}", model.kind()));
                 continue;
             }
         };
         let fitting = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let progress = context.progress(&format!("forecasting by {}", spec.kind()), lanes.len());
+        let progress = context.progress(&format!("forecasting by {}", model.kind()), lanes.len());
         let answers: Vec<Option<Vec<Array2<f64>>>> = (0..lanes.len())
             .into_par_iter()
             .map(|i| {
-                let done = (!context.stopped()).then(|| forecast_lane(&lanes[i], &plans[i], &fitted[&lanes[i].step], windows.horizon));
+                let done = (!context.stopped())
+                    .then(|| forecast_lane(&lanes[i], &plans[i], &fitted[&lanes[i].step], windows.horizon));
                 progress.advance();
                 done
             })
@@ -173,15 +211,15 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         let scoring = start.elapsed().as_secs_f64();
         fit_seconds += fitting;
         score_seconds += scoring;
-        times.push((format!("{} seconds", spec.kind()), format!("fit {fitting:.2}, forecast {scoring:.2}")));
+        times.push((format!("{} seconds", model.kind()), format!("fit {fitting:.2}, forecast {scoring:.2}")));
         complete &= answers.iter().all(Option::is_some);
-        let refit = if spec.is_global() { options.refit.to_string() } else { "each".to_owned() };
+        let refit = model.refit(options.refit);
         let mut entries = Vec::new();
         for ((lane, plan), answer) in lanes.iter().zip(&plans).zip(answers) {
             let Some(answer) = answer else { continue };
             let season = season_of(lane, options.season);
             for ((number, rows), forecast) in plan.iter().zip(&answer) {
-                table.push(lane, rows, forecast, spec.kind(), &refit);
+                table.push(lane, rows, forecast, model.kind(), &refit);
                 if let Some(entry) = judge(lane, rows, *number, forecast, season) {
                     entries.push(entry);
                 }
@@ -190,10 +228,10 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
                 && plots.len() < PLOTS
                 && let (Some((_, rows)), Some(forecast)) = (plan.last(), answer.last())
             {
-                plots.push(fan(lane, rows, forecast, spec.kind()));
+                plots.push(fan(lane, rows, forecast, model.kind()));
             }
         }
-        reports.push(ModelReport::new(spec.kind(), role(place, spec), entries));
+        reports.push(ModelReport::new(model.kind(), model.role(place), entries));
         if context.stopped() {
             complete = false;
             break;
@@ -250,7 +288,7 @@ fn step_groups(lanes: &[Lane], season: Option<usize>) -> Vec<StepGroup> {
 type Fitted = Vec<(usize, FittedForecaster)>;
 
 fn fit_all(
-    spec: &ForecasterSpec,
+    model: &Contender,
     lanes: &[Lane],
     plans: &[Vec<(usize, Range<usize>)>],
     groups: &[StepGroup],
@@ -261,6 +299,13 @@ fn fit_all(
     let mut out = BTreeMap::new();
     for group in groups {
         let season = Some(group.season);
+        let spec = match model {
+            Contender::Fit(spec) => spec,
+            Contender::Ready(fitted, _) => {
+                out.insert(group.step, vec![(0, fitted.clone())]);
+                continue;
+            }
+        };
         if !spec.is_global() {
             let fitted = fit(spec, &[], season, options.seed, &|_| ())?.forecaster;
             out.insert(group.step, vec![(0, fitted)]);
@@ -361,9 +406,12 @@ pub struct Validation {
     season: Option<usize>,
 }
 
-impl std::fmt::Debug for Validation {
+impl fmt::Debug for Validation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validation").field("lanes", &self.lanes.len()).field("windows", &self.windows).finish_non_exhaustive()
+        f.debug_struct("Validation")
+            .field("lanes", &self.lanes.len())
+            .field("windows", &self.windows)
+            .finish_non_exhaustive()
     }
 }
 
@@ -421,7 +469,15 @@ impl Validation {
             seed,
         };
         let quiet = Context::default();
-        let fitted = fit_all(spec, &self.lanes, &self.plans, &self.groups, self.windows, &options, &quiet)?;
+        let fitted = fit_all(
+            &Contender::Fit(spec.clone()),
+            &self.lanes,
+            &self.plans,
+            &self.groups,
+            self.windows,
+            &options,
+            &quiet,
+        )?;
         let losses: Vec<Vec<f64>> = (0..self.lanes.len())
             .into_par_iter()
             .map(|i| {

@@ -2,7 +2,7 @@
 //! at stride 1, mean squared and mean absolute error on the scaled values. It writes a report only.
 
 use super::cost;
-use super::forecast::{ForecastOptions, ForecastOutcome, history, judge, provenance, role, season_of};
+use super::forecast::{Contender, ForecastOptions, ForecastOutcome, history, judge, provenance, season_of};
 use super::lanes::{Lane, lanes};
 use crate::{Context, TrainError};
 use foreglow_core::stats::mean;
@@ -53,29 +53,33 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         })
         .collect();
     let (mut fit_seconds, mut score_seconds, mut reports, mut complete) = (0.0, 0.0, Vec::new(), true);
-    for (place, spec) in options.models.iter().enumerate() {
+    for (place, model) in options.models.iter().enumerate() {
         let start = Instant::now();
         let known: Vec<TrainSeries<'_>> = lanes
             .iter()
             .map(|l| TrainSeries { values: &l.values[..l.test.start], start: l.start, step: l.step })
             .collect();
-        let progress = context.progress(&format!("training {}", spec.kind()), 1);
+        let progress = context.progress(&format!("training {}", model.kind()), 1);
         let heard = |p: foreglow_models::nn::TrainProgress| {
             progress.set(p.step, p.steps, &format!("validation loss {:.4}", p.validation_loss));
         };
-        let fitted = match fit(spec, &known, Some(season), options.seed, &heard) {
-            Ok(fitted) => fitted.forecaster,
+        let fitted = match model {
+            Contender::Fit(spec) => fit(spec, &known, Some(season), options.seed, &heard).map(|f| f.forecaster),
+            Contender::Ready(fitted, _) => Ok(fitted.clone()),
+        };
+        let fitted = match fitted {
+            Ok(fitted) => fitted,
             Err(e) if place == 0 => return Err(e.into()),
             Err(e) => {
-                tracing::warn!("{} is left out: {e}", spec.kind());
-                notes.push(format!("{} is left out: {e}", spec.kind()));
+                tracing::warn!("{} is left out: {e}", model.kind());
+                notes.push(format!("{} is left out: {e}", model.kind()));
                 continue;
             }
         };
         drop(progress);
         fit_seconds += start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let progress = context.progress(&format!("forecasting by {}", spec.kind()), blocks.len());
+        let progress = context.progress(&format!("forecasting by {}", model.kind()), blocks.len());
         let judged: Vec<Option<Vec<ForecastEntry>>> = blocks
             .par_iter()
             .map(|(i, rows)| {
@@ -93,7 +97,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         score_seconds += start.elapsed().as_secs_f64();
         complete &= judged.iter().all(Option::is_some);
         let entries = judged.into_iter().flatten().flatten().collect();
-        reports.push(ModelReport::new(spec.kind(), role(place, spec), entries));
+        reports.push(ModelReport::new(model.kind(), model.role(place), entries));
         if context.stopped() {
             complete = false;
             break;

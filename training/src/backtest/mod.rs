@@ -3,6 +3,9 @@
 //! Each task is a function from data and options to an outcome in memory ([`forecast`], [`anomaly`], [`tuning`]); writing it
 //! to a folder is a step of its own, so that tests and other programs can look at the figures without files.
 
+pub mod anomaly;
+mod anomaly_series;
+mod anomaly_table;
 pub mod forecast;
 mod forecast_table;
 mod lanes;

@@ -135,8 +135,7 @@ pub fn run(options: &TuningOptions, context: &Context) -> Result<TuningOutcome, 
         .collect();
     let complete = runs.iter().all(Option::is_some);
     let runs: Vec<Run> = runs.into_iter().flatten().collect::<Result<_, _>>()?;
-    let mut designers: Vec<DesignerRow> =
-        options.designers.iter().filter_map(|d| summary(*d, &runs)).collect();
+    let mut designers: Vec<DesignerRow> = options.designers.iter().filter_map(|d| summary(*d, &runs)).collect();
     designers.sort_by(|a, b| a.regret.total_cmp(&b.regret));
     let (best_in_table, median_of_table) = search.reference();
     let word = if options.goal == Goal::Min { "min" } else { "max" };
@@ -201,10 +200,8 @@ fn summary(designer: DesignerKind, runs: &[Run]) -> Option<DesignerRow> {
     let at = |r: &Run, n: usize| r.trials[n.min(r.trials.len() - 1)].regret;
     let over = |f: &dyn Fn(&Run) -> f64, level: f64| quantile(&own.iter().map(|r| f(r)).collect::<Vec<_>>(), level);
     let last = |r: &Run| at(r, longest - 1);
-    let reached = over(
-        &|r| r.trials.iter().position(|t| t.regret <= 0.05).map_or(f64::INFINITY, |n| n as f64 + 1.0),
-        0.5,
-    );
+    let reached =
+        over(&|r| r.trials.iter().position(|t| t.regret <= 0.05).map_or(f64::INFINITY, |n| n as f64 + 1.0), 0.5);
     let best = |r: &Run| r.trials.last().map_or(f64::NAN, |t| t.best);
     let times: Vec<f64> = own.iter().flat_map(|r| r.trials.iter().map(|t| t.suggest_ms)).collect();
     Some(DesignerRow {

@@ -31,7 +31,9 @@ pub(super) fn html(report: &TuningReport) -> String {
     for note in &report.notes {
         let _ = writeln!(out, "<p>{}</p>", escape(note));
     }
-    out.push_str("<table><tr><th>designer</th><th>regret</th><th>quartiles</th><th>best</th><th>ms a suggestion</th></tr>\n");
+    out.push_str(
+        "<table><tr><th>designer</th><th>regret</th><th>quartiles</th><th>best</th><th>ms a suggestion</th></tr>\n",
+    );
     for d in &report.designers {
         let _ = writeln!(
             out,

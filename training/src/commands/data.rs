@@ -1,6 +1,6 @@
 use crate::TrainError;
 use foreglow_datasets::{Dataset, Fractions, OpenOptions, TimeUnit};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which data, and, for plain tables, what their columns mean.
 #[derive(Debug, Clone, clap::Args)]
@@ -8,12 +8,19 @@ pub struct DataArgs {
     /// A dataset folder (manifest.json and data.parquet), a .parquet file or a .csv file.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
+    #[command(flatten)]
+    choice: ChoiceArgs,
+}
+
+/// What of the data, and what its columns mean.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ChoiceArgs {
     /// Only series whose id matches this glob, such as 'machine-1-*'.
     #[arg(long, value_name = "GLOB")]
-    pub series: Option<String>,
+    series: Option<String>,
     /// Only these metrics, separated by commas.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub metrics: Option<Vec<String>>,
+    metrics: Option<Vec<String>>,
     #[command(flatten)]
     columns: ColumnArgs,
 }
@@ -57,12 +64,9 @@ struct ColumnArgs {
     separator: Option<String>,
 }
 
-impl DataArgs {
-    /// How to open the data.
-    ///
-    /// # Errors
-    /// For a time unit, a separator or shares that mean nothing.
-    pub fn options(&self) -> Result<OpenOptions, TrainError> {
+impl ChoiceArgs {
+    /// How to open data.
+    fn options(&self) -> Result<OpenOptions, TrainError> {
         let c = &self.columns;
         let fractions = Fractions { train: c.train_share, val: c.val_share };
         fractions.check()?;
@@ -90,8 +94,8 @@ impl DataArgs {
         })
     }
 
-    /// The first option beside `--data` that was given, for commands that read no dataset.
-    pub(crate) fn given_beside_path(&self) -> Option<&'static str> {
+    /// The first option that was given.
+    fn given(&self) -> Option<&'static str> {
         let c = &self.columns;
         let choice = self.series.as_ref().map(|_| "--series").or(self.metrics.as_ref().map(|_| "--metrics"));
         let columns = [
@@ -107,11 +111,34 @@ impl DataArgs {
         choice.or(labels).or_else(|| columns.into_iter().find(|(value, _)| value.is_some()).map(|(_, name)| name))
     }
 
+    /// Opens data.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], and for a time unit, a separator or shares that mean nothing.
+    pub(super) fn open(&self, path: &Path) -> Result<Dataset, TrainError> {
+        Ok(Dataset::open(path, &self.options()?)?)
+    }
+}
+
+impl DataArgs {
+    /// The first option beside `--data` that was given, for commands that read no dataset.
+    pub(super) fn given_beside_path(&self) -> Option<&'static str> {
+        self.choice.given()
+    }
+
+    /// How to open the data.
+    ///
+    /// # Errors
+    /// For a time unit, a separator or shares that mean nothing.
+    pub fn options(&self) -> Result<OpenOptions, TrainError> {
+        self.choice.options()
+    }
+
     /// Opens the data.
     ///
     /// # Errors
     /// As [`Dataset::open`] and [`DataArgs::options`].
     pub fn open(&self) -> Result<Dataset, TrainError> {
-        Ok(Dataset::open(&self.data, &self.options()?)?)
+        self.choice.open(&self.data)
     }
 }

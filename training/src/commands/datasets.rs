@@ -4,8 +4,8 @@ use crate::answer::table;
 use crate::{Answer, Context, TrainError};
 use foreglow_core::{Seed, Step, Timestamp};
 use foreglow_datasets::{
-    AnomalyKind, Dataset, DatasetError, FetchOptions, Origin, SyntheticSpec, check, describe, fetch, find, generate, list,
-    local, write_tidy,
+    AnomalyKind, Dataset, DatasetError, FetchOptions, Origin, SyntheticSpec, check, describe, fetch, find, generate,
+    list, local, write_tidy,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,9 @@ pub struct ListArgs {
 
 /// Options of `datasets describe`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  foreglow-train datasets describe ../shared/data/smd_a\n  foreglow-train datasets describe ett/h1")]
+#[command(
+    after_help = "Examples:\n  foreglow-train datasets describe ../shared/data/smd_a\n  foreglow-train datasets describe ett/h1"
+)]
 pub struct DescribeArgs {
     /// A dataset folder, a .parquet or .csv file, or a name of the catalogue.
     #[arg(value_name = "PATH_OR_NAME")]
@@ -72,7 +74,9 @@ pub struct FetchArgs {
 
 /// Options of `datasets generate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  foreglow-train datasets generate --out data/synthetic --series 4 --days 14 --events 10 --seed 7")]
+#[command(
+    after_help = "Example:\n  foreglow-train datasets generate --out data/synthetic --series 4 --days 14 --events 10 --seed 7"
+)]
 pub struct GenerateArgs {
     /// The folder to write.
     #[arg(long, value_name = "DIR")]
@@ -145,7 +149,13 @@ fn list_command(args: &ListArgs) -> Result<Answer, TrainError> {
     };
     let known = list();
     let rows = known.iter().map(|e| {
-        vec![e.name.to_owned(), e.tasks.join(", "), e.licence.to_owned(), origin(&e.origin).to_owned(), e.title.to_owned()]
+        vec![
+            e.name.to_owned(),
+            e.tasks.join(", "),
+            e.licence.to_owned(),
+            origin(&e.origin).to_owned(),
+            e.title.to_owned(),
+        ]
     });
     let mut text = table(&["name", "tasks", "licence", "origin", "title"], 5, rows);
     if let Some(root) = &args.root {
@@ -176,10 +186,20 @@ fn describe_command(args: &DescribeArgs) -> Result<Answer, TrainError> {
             }
             other => other.into(),
         })?;
-        let mut text = format!("{}: {}\n  tasks         {}\n  licence       {}\n", entry.name, entry.title, entry.tasks.join(", "), entry.licence);
-        let mut value = json!({"name": entry.name, "title": entry.title, "tasks": entry.tasks, "licence": entry.licence});
+        let mut text = format!(
+            "{}: {}\n  tasks         {}\n  licence       {}\n",
+            entry.name,
+            entry.title,
+            entry.tasks.join(", "),
+            entry.licence
+        );
+        let mut value =
+            json!({"name": entry.name, "title": entry.title, "tasks": entry.tasks, "licence": entry.licence});
         if let Origin::File { url, sha256, .. } = entry.origin {
-            text.push_str(&format!("  url           {url}\n  sha256        {}\n", sha256.unwrap_or("not verified: pass it with --sha256")));
+            text.push_str(&format!(
+                "  url           {url}\n  sha256        {}\n",
+                sha256.unwrap_or("not verified: pass it with --sha256")
+            ));
             value["url"] = json!(url);
             value["sha256"] = json!(sha256);
         }
@@ -191,7 +211,13 @@ fn describe_command(args: &DescribeArgs) -> Result<Answer, TrainError> {
     }
     let rows = set.series.iter().map(|s| {
         let time = |t: Option<Timestamp>| t.map_or_else(|| "-".into(), |t| t.to_string());
-        vec![s.id.clone(), s.rows.to_string(), time(s.start), time(s.end), s.step.map_or_else(|| "-".into(), |s| s.to_string())]
+        vec![
+            s.id.clone(),
+            s.rows.to_string(),
+            time(s.start),
+            time(s.end),
+            s.step.map_or_else(|| "-".into(), |s| s.to_string()),
+        ]
     });
     let text = format!(
         "{}: {} series, metrics {}\n{}",
@@ -258,7 +284,8 @@ fn generate_command(args: &GenerateArgs) -> Result<Answer, TrainError> {
 
 fn read_spec(path: &Path) -> Result<SyntheticSpec, TrainError> {
     let text = std::fs::read_to_string(path).map_err(|e| TrainError::io(path, "read", e))?;
-    toml::from_str(&text).map_err(|e| TrainError::Config { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })
+    toml::from_str(&text)
+        .map_err(|e| TrainError::Config { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })
 }
 
 /// The answer for a dataset that was written.

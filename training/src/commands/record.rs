@@ -79,7 +79,10 @@ impl FromStr for FaultArg {
 /// recorded until then is written.
 pub(super) fn record(args: &RecordArgs, context: &Context) -> Result<Answer, TrainError> {
     if !(args.minutes > 0.0 && args.minutes <= 24.0 * 60.0) {
-        return Err(TrainError::Usage(format!("--minutes {}: expected a number above 0 and at most 1440", args.minutes)));
+        return Err(TrainError::Usage(format!(
+            "--minutes {}: expected a number above 0 and at most 1440",
+            args.minutes
+        )));
     }
     let config = LabConfig {
         seed: Seed(args.seed),
@@ -122,13 +125,19 @@ fn tidy(name: &str, recording: &Recording) -> Result<TidyData, TrainError> {
         .collect();
     let meta = TidyMeta {
         name: name.to_owned(),
-        title: format!("A swarm of {} agents on one machine, {} steps of {}", config.agents, recording.ticks.len(), config.step),
+        title: format!(
+            "A swarm of {} agents on one machine, {} steps of {}",
+            config.agents,
+            recording.ticks.len(),
+            config.step
+        ),
         tasks: vec!["anomaly-multivariate".into(), "forecast-multivariate".into(), "root-cause".into()],
         domain: "agents that do real work under an open-loop load; measured on one machine".into(),
         licence: Licence { id: "Apache-2.0 OR MIT".into(), ..Licence::default() },
         timestamps: "real (UTC)".into(),
         label_meaning: "1 = a fault that this series shows was active in the step; the swarm shows every fault".into(),
-        split_rule: "before the first fault 80 % train, 20 % val; the rest test; without a fault 70/10/20 by time".into(),
+        split_rule: "before the first fault 80 % train, 20 % val; the rest test; without a fault 70/10/20 by time"
+            .into(),
         extra: BTreeMap::from([(
             "recorder".to_owned(),
             json!({"seed": config.seed.0, "agents": config.agents, "rate": config.rate, "step": config.step.to_string(),
@@ -165,7 +174,8 @@ fn tidy(name: &str, recording: &Recording) -> Result<TidyData, TrainError> {
 }
 
 fn splits(recording: &Recording, times: &[Timestamp]) -> Result<Vec<Split>, TrainError> {
-    let shares = |train: f64, val: f64| -> Result<CheckedFractions, TrainError> { Ok(Fractions { train, val }.check()?) };
+    let shares =
+        |train: f64, val: f64| -> Result<CheckedFractions, TrainError> { Ok(Fractions { train, val }.check()?) };
     let step = recording.config.step.ms();
     let quiet = times.iter().position(|t| recording.events.iter().any(|e| e.overlaps(*t, step)));
     Ok(match quiet {

@@ -1,4 +1,4 @@
-use super::DataArgs;
+use super::data::ChoiceArgs;
 use super::recipe::read_recipe;
 use crate::answer::table;
 use crate::backtest::write_text;
@@ -24,8 +24,11 @@ pub struct SearchArgs {
     /// Who proposes: auto, grid, random, sobol, genetic, annealing, bayes, ...
     #[arg(long, value_name = "NAME", default_value = "auto")]
     designer: String,
+    /// What to judge a recipe on: a dataset folder, a .parquet file or a .csv file.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     #[command(flatten)]
-    data: Option<DataArgs>,
+    choice: ChoiceArgs,
     /// The recipe whose forecaster is searched; without it the recommended one.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -78,8 +81,9 @@ pub fn search(args: &SearchArgs, context: &Context) -> Result<Answer, TrainError
         horizon: args.horizon,
         windows: args.windows,
     };
-    let found = hyper::search(&data.open()?, &options, context)?;
-    let recipe = toml::to_string(&found.recipe).map_err(|e| TrainError::Data(format!("the recipe cannot be written: {e}")))?;
+    let found = hyper::search(&args.choice.open(data)?, &options, context)?;
+    let recipe =
+        toml::to_string(&found.recipe).map_err(|e| TrainError::Data(format!("the recipe cannot be written: {e}")))?;
     if let Some(out) = &args.out {
         write_text(out, &recipe)?;
     }

@@ -27,7 +27,8 @@ fn generate_is_seeded_and_checked() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = |name: &str| dir.path().join(name);
     for (name, seed) in [("a", 7), ("b", 7), ("c", 8)] {
-        let args = format!("datasets generate --out {{}} --name set --series 2 --metrics 1 --days 6 --events 2 --seed {seed}");
+        let args =
+            format!("datasets generate --out {{}} --name set --series 2 --metrics 1 --days 6 --events 2 --seed {seed}");
         assert_eq!(train(&args, &[&out(name)]).code, 0);
     }
     let bytes = |name: &str| std::fs::read(out(name).join("data.parquet")).expect("read");

@@ -44,7 +44,9 @@ fn bizitobs_application() {
 #[test]
 fn ettm1() {
     for (horizon, windows, want) in [(48, 20, 0.934), (480, 15, 1.188), (720, 10, 1.191)] {
-        let Some(report) = run("ett_1", &format!("--series ETTm1 --horizon {horizon} --models seasonal_naive")) else { return };
+        let Some(report) = run("ett_1", &format!("--series ETTm1 --horizon {horizon} --models seasonal_naive")) else {
+            return;
+        };
         let m = model(&report, "seasonal_naive");
         assert_eq!(m["windows"], 7 * windows, "windows of the default plan at horizon {horizon}");
         close(&m["mase"], want, 5e-4, &format!("MASE at {horizon}"));

@@ -34,7 +34,10 @@ fn hyper_parameters_of_a_recipe() {
     std::fs::write(&recipe, "[forecaster]\nkind = \"naive\"\n").expect("written");
     assert!(train(args, &[&data, &recipe, &best]).error(2).contains("no parameters to search"));
     let space = dir.path().join("space.toml");
-    std::fs::write(&space, "[[parameters]]\nname = \"forecaster.colour\"\ntype = \"int\"\nlow = 1\nhigh = 4\n").expect("written");
-    assert!(train(&format!("{args} --space {{}}"), &[&data, &recipe, &best, &space]).error(2).contains("forecaster.colour"));
+    std::fs::write(&space, "[[parameters]]\nname = \"forecaster.colour\"\ntype = \"int\"\nlow = 1\nhigh = 4\n")
+        .expect("written");
+    assert!(
+        train(&format!("{args} --space {{}}"), &[&data, &recipe, &best, &space]).error(2).contains("forecaster.colour")
+    );
     assert!(train("search", &[]).error(2).contains("--stdio"));
 }

@@ -45,6 +45,8 @@ fn mistakes_name_the_option() {
         ("--goal speed:min", "workers"),
         ("--goal Throughput:max --designer wizard", "wizard"),
         ("--goal Throughput:max --budget 0", "--budget 0"),
+        ("--goal Throughput:max --horizon 3", "--horizon means nothing"),
+        ("--goal Throughput:max --series x", "--series means nothing"),
     ] {
         let ran = train(&format!("backtest --task tuning --data {{}} --out {{}} {more}"), &[&data, &out]);
         assert!(ran.error(2).contains(part), "{more}: {}", ran.err);

@@ -1,6 +1,6 @@
 use super::BacktestArgs;
 use crate::answer::{figure, table};
-use crate::backtest::forecast::{ForecastOptions, ForecastOutcome, Refit, all_models};
+use crate::backtest::forecast::{Contender, ForecastOptions, ForecastOutcome, Refit, all_models};
 use crate::backtest::{forecast, ltsf, write_json, write_text};
 use crate::commands::recipe::{read_recipe, recipe_name};
 use crate::{Answer, Context, TrainError};
@@ -8,7 +8,6 @@ use foreglow_core::Seed;
 use foreglow_datasets::write_parquet;
 use foreglow_models::evaluate::RollingPlan;
 use foreglow_models::evaluate::report::{ForecastReport, forecast_html};
-use foreglow_models::forecast::ForecasterSpec;
 use std::path::Path;
 
 #[derive(Debug, clap::Args)]
@@ -60,9 +59,18 @@ pub(super) fn run(args: &BacktestArgs, seed: Seed, context: &Context, long_term:
         return Err(TrainError::Usage(format!("{option} means nothing to --protocol ltsf: leave it out")));
     }
     let recipe = read_recipe(args.recipe.as_deref())?;
+    let (own, name) = match args.artifact()? {
+        None => (recipe.forecaster.map(Contender::Fit), recipe_name(args.recipe.as_deref())),
+        Some((artifact, name)) => {
+            let Some(forecaster) = artifact.pipeline.forecaster() else {
+                return Err(TrainError::Usage(format!("--artifact {name}: it has no forecaster")));
+            };
+            (Some(Contender::Ready(forecaster.clone(), artifact.manifest.training.end)), name)
+        }
+    };
     let options = ForecastOptions {
-        recipe: recipe_name(args.recipe.as_deref()),
-        models: chosen(recipe.forecaster, &f.models)?,
+        recipe: name,
+        models: chosen(own, &f.models)?,
         plan: RollingPlan { horizon, windows: f.windows, step: f.step },
         season: f.season.or(recipe.season),
         refit: f.refit.unwrap_or_default(),
@@ -78,28 +86,31 @@ pub(super) fn run(args: &BacktestArgs, seed: Seed, context: &Context, long_term:
     Ok(Answer::new(&outcome.report, text(&outcome.report, &args.out))?)
 }
 
-/// The rows of the report: those named, or the recipe's forecaster and all other kinds. A named kind that the recipe has
-/// is taken from there.
-fn chosen(own: Option<ForecasterSpec>, names: &[String]) -> Result<Vec<ForecasterSpec>, TrainError> {
-    let mut all: Vec<ForecasterSpec> = own.into_iter().collect();
+/// The rows of the report: those named, or the recipe's (or artifact's) forecaster and all other kinds. A named kind that
+/// the recipe has is taken from there.
+fn chosen(own: Option<Contender>, names: &[String]) -> Result<Vec<Contender>, TrainError> {
+    let mut all: Vec<Contender> = own.into_iter().collect();
     for spec in all_models() {
         if all.iter().all(|s| s.kind() != spec.kind()) {
-            all.push(spec);
+            all.push(Contender::Fit(spec));
         }
     }
     if names.is_empty() {
         return Ok(all);
     }
-    let mut out: Vec<ForecasterSpec> = Vec::with_capacity(names.len());
+    let mut out: Vec<Contender> = Vec::with_capacity(names.len());
     for name in names {
-        let Some(spec) = all.iter().find(|m| m.kind() == name) else {
-            let known: Vec<&str> = all.iter().map(ForecasterSpec::kind).collect();
-            return Err(TrainError::Usage(format!("--models {name}: no such model; choose among {}", known.join(", "))));
+        let Some(model) = all.iter().find(|m| m.kind() == name) else {
+            let known: Vec<&str> = all.iter().map(Contender::kind).collect();
+            return Err(TrainError::Usage(format!(
+                "--models {name}: no such model; choose among {}",
+                known.join(", ")
+            )));
         };
-        if out.contains(spec) {
+        if out.iter().any(|m| m.kind() == name) {
             return Err(TrainError::Usage(format!("--models {name}: given twice; name each once")));
         }
-        out.push(spec.clone());
+        out.push(model.clone());
     }
     Ok(out)
 }

@@ -1,14 +1,19 @@
+mod anomaly;
 mod forecast;
 mod tuning;
 
 use super::DataArgs;
 use crate::{Answer, Context, TrainError};
 use foreglow_core::Seed;
+use foreglow_models::artifact::{Artifact, Store};
+use foreglow_models::evaluate::report::Protocol;
 use std::path::PathBuf;
 
 /// What is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Task {
+    /// Detectors: the monitor is replayed over each series.
+    Anomaly,
     /// Forecasters on rolling windows.
     Forecast,
     /// Designers on a table of measured configurations.
@@ -18,6 +23,10 @@ enum Task {
 /// How it is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum ProtocolArg {
+    /// Anomaly: fitted on train rows, the score of a row uses rows up to it, test rows are judged. The default.
+    Causal,
+    /// Anomaly: as TSB-AD runs it; every labelled row is scored and judged, the prefix that was fitted on included.
+    Tsb,
     /// Forecast: every window of the test rows at stride 1, z-scored by train; writes the report only.
     Ltsf,
 }
@@ -25,6 +34,8 @@ enum ProtocolArg {
 /// Options of `backtest`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  foreglow-train backtest --task anomaly --data ../shared/data/smd_a --out out/smd
+  foreglow-train backtest --task anomaly --data ../shared/data/smd_a --artifact smd_a --registry registry --out out/replay
   foreglow-train backtest --task forecast --data ../shared/data/m4_hourly --horizon 48 --windows 1 --out out/m4
   foreglow-train backtest --task forecast --data ../shared/data/ett_1 --series ETTh1 --protocol ltsf --horizon 96 --out out/ltsf
   foreglow-train backtest --task tuning --data ../shared/data/tuning/llvm.csv --goal PERF-:min --designer bayes,random \\
@@ -41,6 +52,12 @@ pub struct BacktestArgs {
     /// The models, a TOML file; without it the recommended ones. For anomaly and forecast.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// Judge an artifact of the registry instead of fitting: NAME, NAME/ID or ID. For anomaly and forecast.
+    #[arg(long, value_name = "ARTIFACT", requires = "registry", conflicts_with_all = ["recipe", "signals", "prefix"])]
+    artifact: Option<String>,
+    /// The folder of artifacts.
+    #[arg(long, value_name = "DIR", requires = "artifact")]
+    registry: Option<PathBuf>,
     /// How it is judged.
     #[arg(long, value_enum)]
     protocol: Option<ProtocolArg>,
@@ -48,9 +65,21 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
+    anomaly: anomaly::AnomalyArgs,
+    #[command(flatten)]
     forecast: forecast::ForecastArgs,
     #[command(flatten)]
     tuning: tuning::TuningArgs,
+}
+
+impl BacktestArgs {
+    /// The artifact to judge, with its full name.
+    fn artifact(&self) -> Result<Option<(Artifact, String)>, TrainError> {
+        let (Some(text), Some(registry)) = (&self.artifact, &self.registry) else { return Ok(None) };
+        let store = Store::open(registry)?;
+        let (name, id) = store.resolve(text)?;
+        Ok(Some((store.load(&name, Some(&id))?, format!("{name}/{id}"))))
+    }
 }
 
 /// Runs `backtest`.
@@ -64,17 +93,32 @@ pub fn backtest(args: &BacktestArgs, context: &Context) -> Result<Answer, TrainE
         None => Ok(()),
     };
     match args.task {
+        Task::Anomaly => {
+            refuse("anomaly", args.forecast.given().or(args.tuning.given()))?;
+            let protocol = match args.protocol {
+                None | Some(ProtocolArg::Causal) => Protocol::Causal,
+                Some(ProtocolArg::Tsb) => Protocol::Tsb,
+                Some(ProtocolArg::Ltsf) => {
+                    return Err(TrainError::Usage("--protocol ltsf belongs to --task forecast".into()));
+                }
+            };
+            anomaly::run(args, protocol, seed, context)
+        }
         Task::Forecast => {
-            refuse("forecast", args.tuning.given())?;
+            refuse("forecast", args.anomaly.given().or(args.tuning.given()))?;
             match args.protocol {
                 None => forecast::run(args, seed, context, false),
                 Some(ProtocolArg::Ltsf) => forecast::run(args, seed, context, true),
+                Some(_) => {
+                    Err(TrainError::Usage("--protocol: --task forecast knows ltsf, or none for rolling windows".into()))
+                }
             }
         }
         Task::Tuning => {
             let own = args.protocol.map(|_| "--protocol").or(args.recipe.as_ref().map(|_| "--recipe"));
+            let own = own.or(args.artifact.as_ref().map(|_| "--artifact"));
             let own = own.or(args.seed.map(|_| "--seed")).or(args.data.given_beside_path());
-            refuse("tuning", own.or(args.forecast.given()))?;
+            refuse("tuning", own.or(args.anomaly.given()).or(args.forecast.given()))?;
             tuning::run(args, context)
         }
     }
