@@ -121,12 +121,14 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
     let mut subject = Vec::new();
     let mut alone: Vec<Vec<SeriesDetection>> = vec![Vec::new(); members.len()];
     let mut baselines: Vec<(&str, Vec<SeriesDetection>)> = Vec::new();
+    let mut replayed = 0;
     for run in runs {
         let Some(run) = run? else {
             complete = false;
             continue;
         };
         notes.extend(run.notes.iter().cloned());
+        replayed += run.replayed;
         subject.extend(run.subject.clone());
         for (all, one) in alone.iter_mut().zip(&run.alone) {
             all.push(one.clone());
@@ -154,9 +156,9 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
     let baselines = baselines.into_iter().map(|(name, series)| DetectorReport::new(name, Role::Baseline, series));
     detectors.extend(baselines);
     detectors.retain(|d| !d.series.is_empty());
-    if detectors.is_empty() && complete {
-        let why = notes.first().map_or("no series has test rows", String::as_str);
-        return Err(TrainError::Data(format!("{}: nothing to judge: {why}", data.name)));
+    if replayed == 0 && complete {
+        let why = notes.first().map_or("no series has rows behind its train rows", String::as_str);
+        return Err(TrainError::Data(format!("{}: nothing to replay: {why}", data.name)));
     }
     let manifest = &artifacts[0].manifest;
     let mut settings =

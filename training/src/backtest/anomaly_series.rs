@@ -21,6 +21,8 @@ pub(super) struct ExpectedRow {
 /// One file series, replayed and judged.
 pub(super) struct SeriesRun {
     pub(super) table: SeriesTable,
+    /// How many rows were replayed.
+    pub(super) replayed: usize,
     pub(super) score: Vec<f64>,
     pub(super) p_value: Vec<f64>,
     pub(super) is_anomaly: Vec<bool>,
@@ -44,6 +46,7 @@ impl SeriesRun {
         let n = table.len();
         Self {
             table,
+            replayed: 0,
             score: vec![f64::NAN; n],
             p_value: vec![f64::NAN; n],
             is_anomaly: vec![false; n],
@@ -103,7 +106,8 @@ impl Stage<'_> {
                 }));
             }
         };
-        replay(&mut self.monitor, &series, self.rows.clone(), all_signals, &mut take)?;
+        let summary = replay(&mut self.monitor, &series, self.rows.clone(), all_signals, &mut take)?;
+        run.replayed = summary.rows;
         run.table.columns = columns;
         run.table.timestamps = timestamps;
         self.judge(&mut run, &blame);

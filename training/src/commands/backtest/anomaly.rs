@@ -118,6 +118,9 @@ fn text(report: &AnomalyReport, out: &Path) -> String {
         ]
     });
     let cost = &report.cost;
+    if report.detectors.is_empty() {
+        return format!("no row is labelled: scores only\nreport: {}", out.join("report.html").display());
+    }
     format!(
         "{}\n\nfit {:.1} s, replay {:.1} s on {} threads, peak memory {}\nreport: {}",
         table(&head, 1, rows),
