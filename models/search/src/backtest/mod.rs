@@ -12,6 +12,8 @@ use foreglow_core::Seed;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
+pub mod bbob;
+
 /// Configurations and what was measured of each.
 #[derive(Debug, Clone)]
 pub struct Table {
