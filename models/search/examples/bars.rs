@@ -65,10 +65,8 @@ fn subjects(suite: &str) -> Result<Vec<Subject>, Box<dyn Error>> {
 
 /// A table of numbers; columns that end in `+` or `-`, and the last one, are objectives and never parameters.
 fn read_table(file: &str, goal: Goal, objective: &str) -> Result<Table, Box<dyn Error>> {
-    let root = std::env::var("FOREGLOW_DATA").map_or_else(
-        |_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
-        PathBuf::from,
-    );
+    let root = std::env::var("FOREGLOW_DATA")
+        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
     let path = root.join("tuning").join(file);
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut lines = text.lines();
@@ -122,14 +120,13 @@ fn run(
         let regrets: Vec<f64> = done.iter().filter(|d| d.0 == s).map(|d| d.1).collect();
         parts.push(quantile(&regrets, 0.5).max(if suite.starts_with("bbob") { 1e-6 } else { 0.0 }));
     }
-    let overall = if parts.len() > 1 {
-        (parts.iter().map(|p| p.ln()).sum::<f64>() / parts.len() as f64).exp()
-    } else {
-        parts[0]
-    };
+    let overall =
+        if parts.len() > 1 { (parts.iter().map(|p| p.ln()).sum::<f64>() / parts.len() as f64).exp() } else { parts[0] };
     let mean = done.iter().map(|d| d.2).sum::<f64>() / done.len() as f64;
     let last = median(&done.iter().map(|d| d.3).collect::<Vec<_>>());
-    println!("{suite} {designer} budget {budget} noise {noise} seeds {seeds}: regret {overall:.6}, {mean:.2} ms a suggestion, {last:.2} ms at the end");
+    println!(
+        "{suite} {designer} budget {budget} noise {noise} seeds {seeds}: regret {overall:.6}, {mean:.2} ms a suggestion, {last:.2} ms at the end"
+    );
     if parts.len() > 1 {
         let named: Vec<String> = bbob::FUNCTIONS.iter().zip(&parts).map(|(f, p)| format!("f{f} {p:.2e}")).collect();
         println!("    {}", named.join(", "));
@@ -154,9 +151,8 @@ fn replay(subject: &Subject, seed: u64, spec: &BacktestSpec) -> Result<Vec<Backt
             let random: Vec<f64> = (0..2000)
                 .map(|_| problem.value(&(0..DIMS).map(|_| rng.gen_range(-5.0..5.0)).collect::<Vec<_>>()) - best)
                 .collect();
-            let value = |a: &Assignment| {
-                problem.value(&a.values().filter_map(Value::as_number).collect::<Vec<_>>()) - best
-            };
+            let value =
+                |a: &Assignment| problem.value(&a.values().filter_map(Value::as_number).collect::<Vec<_>>()) - best;
             Ok(replay_function(&space, &value, (0.0, median(&random)), spec, &mut clock)?)
         }
     }

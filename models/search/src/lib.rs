@@ -9,12 +9,15 @@
 mod acquisition;
 mod ascent;
 pub mod backtest;
+mod context;
 pub mod cut;
 pub mod designers;
 mod error;
+pub mod experiment;
 mod gp;
 mod minimise;
 mod objective;
+mod pareto;
 pub mod recommend;
 pub mod space;
 mod stats;
@@ -24,10 +27,11 @@ mod surrogate;
 mod trial;
 mod value;
 
+pub use context::Context;
 pub use designers::{Ask, Designer, DesignerKind, Proposal};
 pub use error::SearchError;
 pub use objective::{Aggregate, Bound, Goal, GuardRail, Objective};
-pub use recommend::{Advice, AdviceOptions, Recommendation};
+pub use recommend::{Advice, AdviceOptions, Recommendation, Relative};
 pub use space::{ChangeCost, Condition, ParameterKind, ParameterSpec, SearchSpace, SpaceSpec};
 pub use study::{Mode, Study, StudySpec, TrialBudget};
 pub use surrogate::{Effect, MOST_POINTS, Surrogate};

@@ -1,3 +1,4 @@
+use crate::context::Context;
 use crate::designers::{Ask, DesignerKind};
 use crate::trial::{Mark, Measurement, Source, Trial, TrialState};
 use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, SpaceSpec, Value, assignment_key};
@@ -37,6 +38,9 @@ pub struct StudySpec {
     pub parameters: SpaceSpec,
     /// What to make small or large.
     pub objective: Objective,
+    /// Further objectives; `nsga2` searches the best compromises of all of them ([`Study::pareto`]). Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Objective>,
     /// What must not break. Default none.
     #[serde(default)]
     pub guard_rails: Vec<GuardRail>,
@@ -65,6 +69,7 @@ impl StudySpec {
             entity: BTreeMap::new(),
             parameters,
             objective,
+            also: Vec::new(),
             guard_rails: Vec::new(),
             workload: None,
             designer: DesignerKind::Auto,
@@ -158,12 +163,20 @@ impl Study {
             .min_by(|a, b| value(a).unwrap_or(f64::INFINITY).total_cmp(&value(b).unwrap_or(f64::INFINITY)))
     }
 
-    /// What designers see.
+    /// What designers see; the coming trial's context is that of the newest trial that has one.
     pub fn view(&self) -> Ask<'_> {
+        static NONE: Context = Context::new();
+        self.view_in(self.trials.iter().rev().map(|t| &t.context).find(|c| !c.is_empty()).unwrap_or(&NONE))
+    }
+
+    /// What designers see when the coming trial's context is known.
+    pub fn view_in<'a>(&'a self, context: &'a Context) -> Ask<'a> {
         Ask {
             space: &self.space,
             objective: &self.spec.objective,
+            also: &self.spec.also,
             guard_rails: &self.spec.guard_rails,
+            context,
             seed: self.spec.seed,
             trials: &self.trials,
             budget: self.spec.budget.map(|b| b.trials),
@@ -176,19 +189,29 @@ impl Study {
     /// # Errors
     /// The budget is spent, the mode is `observe`, or the designer cannot work on this space.
     pub fn ask(&mut self) -> Result<&Trial, SearchError> {
-        self.propose(None)
+        self.propose(None, None)
+    }
+
+    /// The same for a trial whose context (workload, version, host) is known; it is recorded with the trial.
+    pub fn ask_in(&mut self, context: Context) -> Result<&Trial, SearchError> {
+        self.propose(None, Some(context))
     }
 
     /// The pending trial of `client`, or a new one: asking twice without telling gives the same trial.
     pub fn suggest(&mut self, client: &str) -> Result<&Trial, SearchError> {
+        self.suggest_in(client, None)
+    }
+
+    /// [`Study::suggest`] for a trial whose context is known.
+    pub fn suggest_in(&mut self, client: &str, context: Option<Context>) -> Result<&Trial, SearchError> {
         let pending = |t: &Trial| t.state == TrialState::Pending && t.client.as_deref() == Some(client);
         match self.trials.iter().position(pending) {
             Some(i) => Ok(&self.trials[i]),
-            None => self.propose(Some(client.to_owned())),
+            None => self.propose(Some(client.to_owned()), context),
         }
     }
 
-    fn propose(&mut self, client: Option<String>) -> Result<&Trial, SearchError> {
+    fn propose(&mut self, client: Option<String>, context: Option<Context>) -> Result<&Trial, SearchError> {
         if self.spec.mode == Mode::Observe {
             return Err(SearchError::Study {
                 field: "mode",
@@ -200,17 +223,19 @@ impl Study {
         {
             return Err(SearchError::Budget { trials: b.trials });
         }
-        let p = self.view().next(self.spec.designer)?;
+        let ask = context.as_ref().map_or_else(|| self.view(), |c| self.view_in(c));
+        let p = ask.next(self.spec.designer)?;
         let id = self.trials.len() as u64;
         self.trials.push(Trial {
             id,
             parameters: p.parameters,
             state: TrialState::Pending,
             measurement: None,
-            context: BTreeMap::new(),
+            context: context.unwrap_or_default(),
             source: Source::Suggested,
             client,
             replicate_of: p.replicate_of,
+            propensity: p.propensity,
             why: p.why,
             predicted: p.predicted,
             marks: Vec::new(),
@@ -319,6 +344,7 @@ impl Study {
             source: Source::Observed,
             client: None,
             replicate_of: None,
+            propensity: None,
             why: String::new(),
             predicted: None,
             marks,

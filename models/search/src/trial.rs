@@ -158,6 +158,10 @@ pub struct Trial {
     /// The trial that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicate_of: Option<u64>,
+    /// The probability with which it was drawn, from designers that draw among a few arms: what judging another policy on
+    /// the same trials needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
     /// Why it was suggested.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,

@@ -54,7 +54,13 @@ impl Designer for Bayes {
         let seen = ask.seen();
         let parameters = self.maximise(ask, &model, &seen);
         let predicted = model.predict(&ask.space.features(&parameters), ask);
-        Ok(Proposal { parameters, why: model.why.clone(), predicted: Some(predicted), replicate_of: None })
+        Ok(Proposal {
+            parameters,
+            why: model.why.clone(),
+            predicted: Some(predicted),
+            replicate_of: None,
+            propensity: None,
+        })
     }
 }
 

@@ -51,7 +51,7 @@ impl Designer for Genetic {
 }
 
 impl Genetic {
-    fn child(&self, ask: &Ask<'_>, a: &[f64], b: &[f64], rng: &mut Xoshiro256PlusPlus) -> Vec<f64> {
+    pub(super) fn child(&self, ask: &Ask<'_>, a: &[f64], b: &[f64], rng: &mut Xoshiro256PlusPlus) -> Vec<f64> {
         let d = a.len();
         let forced = rng.gen_range(0..d);
         (0..d)

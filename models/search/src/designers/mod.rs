@@ -6,22 +6,33 @@
 
 mod annealing;
 mod auto;
+mod bandit;
 mod bayes;
+mod cmaes;
+mod de;
 mod genetic;
 mod grid;
+mod nsga2;
 mod random;
 pub(crate) mod sobol;
 #[cfg(test)]
 mod suite;
+mod tpe;
 
 pub use annealing::Annealing;
 pub use auto::{Auto, choose};
+pub use bandit::Bandit;
 pub use bayes::Bayes;
+pub use cmaes::CmaEs;
+pub use de::DifferentialEvolution;
 pub use genetic::Genetic;
 pub use grid::Grid;
+pub use nsga2::Nsga2;
 pub use random::Random;
 pub use sobol::Sobol;
+pub use tpe::Tpe;
 
+use crate::context::Context;
 use crate::trial::{Prediction, Trial, TrialState};
 use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, assignment_key};
 use foreglow_core::Seed;
@@ -43,12 +54,14 @@ pub struct Proposal {
     pub predicted: Option<Prediction>,
     /// The trial it repeats on purpose.
     pub replicate_of: Option<u64>,
+    /// The probability with which it was drawn, from designers that draw among a few.
+    pub propensity: Option<f64>,
 }
 
 impl Proposal {
     /// A proposal without a model behind it.
     pub fn plain(parameters: Assignment, why: impl Into<String>) -> Self {
-        Self { parameters, why: why.into(), predicted: None, replicate_of: None }
+        Self { parameters, why: why.into(), predicted: None, replicate_of: None, propensity: None }
     }
 }
 
@@ -76,16 +89,38 @@ pub enum DesignerKind {
     Sobol,
     /// A steady-state genetic algorithm.
     Genetic,
+    /// The same for several objectives.
+    Nsga2,
+    /// Differential evolution.
+    De,
     /// Simulated annealing.
     Annealing,
+    /// Covariance matrix adaptation.
+    Cmaes,
+    /// A tree-structured Parzen estimator.
+    Tpe,
     /// A Gaussian process with log expected improvement.
     Bayes,
+    /// Linear Thompson sampling over a few arms, context included.
+    Bandit,
 }
 
 impl DesignerKind {
     /// All designers that exist.
-    pub const ALL: [Self; 7] =
-        [Self::Auto, Self::Grid, Self::Random, Self::Sobol, Self::Genetic, Self::Annealing, Self::Bayes];
+    pub const ALL: [Self; 12] = [
+        Self::Auto,
+        Self::Grid,
+        Self::Random,
+        Self::Sobol,
+        Self::Genetic,
+        Self::Nsga2,
+        Self::De,
+        Self::Annealing,
+        Self::Cmaes,
+        Self::Tpe,
+        Self::Bayes,
+        Self::Bandit,
+    ];
 
     /// The name used in files and commands.
     pub fn name(self) -> &'static str {
@@ -95,8 +130,13 @@ impl DesignerKind {
             Self::Random => "random",
             Self::Sobol => "sobol",
             Self::Genetic => "genetic",
+            Self::Nsga2 => "nsga2",
+            Self::De => "de",
             Self::Annealing => "annealing",
+            Self::Cmaes => "cmaes",
+            Self::Tpe => "tpe",
             Self::Bayes => "bayes",
+            Self::Bandit => "bandit",
         }
     }
 
@@ -108,8 +148,13 @@ impl DesignerKind {
             Self::Random => Box::new(Random),
             Self::Sobol => Box::new(Sobol),
             Self::Genetic => Box::new(Genetic::default()),
+            Self::Nsga2 => Box::new(Nsga2::default()),
+            Self::De => Box::new(DifferentialEvolution::default()),
             Self::Annealing => Box::new(Annealing::default()),
+            Self::Cmaes => Box::new(CmaEs::default()),
+            Self::Tpe => Box::new(Tpe::default()),
             Self::Bayes => Box::new(Bayes::default()),
+            Self::Bandit => Box::new(Bandit::default()),
         }
     }
 }
@@ -152,8 +197,12 @@ pub struct Ask<'a> {
     pub space: &'a SearchSpace,
     /// What to make small or large.
     pub objective: &'a Objective,
+    /// Further objectives, for designers that weigh several.
+    pub also: &'a [Objective],
     /// What must not break.
     pub guard_rails: &'a [GuardRail],
+    /// What surrounds the coming trial: workload, version, host.
+    pub context: &'a Context,
     /// The study's seed.
     pub seed: Seed,
     /// All trials so far, pending ones included.
@@ -269,6 +318,7 @@ impl Ask<'_> {
             why: format!("replicate of {origin}, because every configuration of the space has been tried"),
             predicted: None,
             replicate_of: Some(origin),
+            propensity: None,
         }
     }
 }

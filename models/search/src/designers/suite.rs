@@ -170,6 +170,10 @@ fn learners_beat_random_on_a_smooth_function() {
         (DesignerKind::Auto, 30, 0.02),
         (DesignerKind::Genetic, 120, 0.3),
         (DesignerKind::Annealing, 120, 0.3),
+        (DesignerKind::Nsga2, 120, 0.3),
+        (DesignerKind::De, 120, 0.3),
+        (DesignerKind::Cmaes, 120, 0.3),
+        (DesignerKind::Tpe, 60, 0.3),
     ] {
         let (mut ours, mut random) = (0.0, 0.0);
         for seed in 1..=3 {
@@ -232,8 +236,8 @@ fn states_and_names_are_guarded() {
     s.tell(id, Measurement::of(1.0)).unwrap();
     assert!(s.tell(id, Measurement::of(1.0)).unwrap_err().to_string().contains("already completed"));
     assert!(s.fail(99, "x").unwrap_err().to_string().contains("does not exist"));
-    let e = "cmaes".parse::<DesignerKind>().unwrap_err().to_string();
-    assert!(e.contains("auto, grid, random, sobol, genetic, annealing, bayes"), "{e}");
+    let e = "cmaesx".parse::<DesignerKind>().unwrap_err().to_string();
+    assert!(e.contains("auto, grid, random, sobol, genetic, nsga2, de, annealing"), "{e}");
     assert!(Study::from_json(r#"{"version":"9","spec":{},"trials":[]}"#).is_err());
     let mut extra = s.space().current().unwrap();
     extra.insert("wrokers".into(), Value::Int(3));
@@ -250,8 +254,52 @@ fn contract_json_makes_a_study() {
     let again: StudySpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
     assert_eq!(spec, again);
     assert_eq!(spec.check().unwrap().ask().unwrap().parameters["workers"], Value::Int(8));
-    let late = text.replace("\"auto\"", "\"nsga2\"");
+    let late = text.replace("\"auto\"", "\"nsga9\"");
     assert!(serde_json::from_str::<StudySpec>(&late).unwrap_err().to_string().contains("choose one of"));
     let canary = text.replace("\"recommend\"", "\"canary\"");
     assert!(serde_json::from_str::<StudySpec>(&canary).is_err());
+}
+
+#[test]
+fn bandit_learns_which_arm_suits_which_load_and_logs_propensities() {
+    let space = SpaceSpec(vec![ParameterSpec::categorical("policy", &["a", "b", "c"]).current("c")]);
+    let mut s = study(space, DesignerKind::Bandit, 200, 4);
+    let mut rng = Seed(8).rng();
+    let mut right = 0;
+    for n in 0..160 {
+        let load: f64 = rand::Rng::r#gen(&mut rng);
+        let t = s.ask_in(BTreeMap::from([("load".to_owned(), Value::Float(load))])).unwrap();
+        let (id, policy) = (t.id, t.parameters["policy"].clone());
+        if n > 0 {
+            assert!(t.propensity.is_some_and(|p| p > 0.0 && p <= 1.0), "{t:?}");
+        }
+        // a suits low load, b high load, c is never best.
+        let y = match &policy {
+            Value::Text(p) if p == "a" => load,
+            Value::Text(p) if p == "b" => 1.0 - load,
+            _ => 0.8,
+        };
+        let best = if load < 0.5 { "a" } else { "b" };
+        right += usize::from(n >= 80 && policy == Value::from(best));
+        s.tell(id, Measurement::of(y)).unwrap();
+    }
+    assert!(right >= 60, "{right} of the last 80 suited the load");
+}
+
+#[test]
+fn nsga2_spreads_over_the_front() {
+    let space = SpaceSpec((0..3).map(|i| ParameterSpec::float(&format!("x{i}"), 0.0, 1.0)).collect());
+    let mut s = study(space, DesignerKind::Nsga2, 150, 2).spec().clone();
+    s.also = vec![Objective { metric: "cost".into(), aggregate: Aggregate::Mean, goal: Goal::Max }];
+    let mut s = s.check().unwrap();
+    for _ in 0..150 {
+        let t = s.ask().unwrap();
+        let id = t.id;
+        let (x, rest) = (number(&t.parameters, "x0"), number(&t.parameters, "x1") + number(&t.parameters, "x2"));
+        s.tell(id, Measurement::of(x * x + rest).with_metric("cost", -(1.0 - x).powi(2) - rest)).unwrap();
+    }
+    let front: Vec<f64> = s.pareto().iter().map(|id| number(&s.trials()[*id as usize].parameters, "x0")).collect();
+    assert!(front.len() >= 15, "{} on the front", front.len());
+    assert!(front.iter().any(|x| *x < 0.15) && front.iter().any(|x| *x > 0.85), "both ends: {front:?}");
+    assert!(front.windows(2).all(|w| w[0] <= w[1]), "best in the first objective first");
 }

@@ -1,0 +1,81 @@
+use super::blocks::Difference;
+use crate::stats;
+use foreglow_core::Seed;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+/// One system cannot run both arms at once: it switches between them (Bojinov, Simchi-Levi and Zhao 2023,
+/// doi:10.1287/mnsc.2022.4583).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchbackPlan {
+    /// Samples a period.
+    pub period: usize,
+    /// Samples at the start of a period that are left out, because the other arm still shows.
+    pub washout: usize,
+    /// The seed of the order.
+    #[serde(default)]
+    pub seed: Seed,
+}
+
+/// One stretch under one arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Period<'a> {
+    /// Whether the change was active.
+    pub treated: bool,
+    /// The metric's samples, washout included.
+    pub values: &'a [f64],
+}
+
+impl SwitchbackPlan {
+    /// Whether the change is active in period `k`: periods go in pairs, and a coin decides which of a pair has it, so that
+    /// slow drift cancels and daily rhythm cannot align with one arm.
+    pub fn treated(&self, k: u64) -> bool {
+        let first: bool = self.seed.child("switchback").nth(k / 2).rng().r#gen();
+        first == (k % 2 == 0)
+    }
+}
+
+/// The change against none from whole pairs of periods: one difference a pair, washout left out.
+///
+/// Returns the difference and its standard error as a number of independent pairs would give it; `None` below 2 pairs.
+pub fn compare_periods(periods: &[Period<'_>], washout: usize) -> Option<SwitchbackDifference> {
+    let value = |p: &Period<'_>| {
+        let kept: Vec<f64> = p.values.iter().skip(washout).copied().filter(|v| v.is_finite()).collect();
+        stats::mean(&kept)
+    };
+    let mut differences = Vec::new();
+    let mut bases = Vec::new();
+    for pair in periods.chunks_exact(2) {
+        let (a, b) = (value(&pair[0]), value(&pair[1]));
+        if pair[0].treated != pair[1].treated && a.is_finite() && b.is_finite() {
+            let (control, treated) = if pair[0].treated { (b, a) } else { (a, b) };
+            differences.push(treated - control);
+            bases.push(control);
+        }
+    }
+    if differences.len() < 2 {
+        return None;
+    }
+    let n = differences.len() as f64;
+    let d = Difference {
+        value: stats::mean(&differences),
+        se: stats::sd(&differences) / n.sqrt(),
+        n,
+        base: stats::mean(&bases),
+    };
+    Some(SwitchbackDifference { value: d.value, se: d.se, pairs: differences.len(), base: d.base })
+}
+
+/// The effect over pairs of periods.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SwitchbackDifference {
+    /// With the change minus without.
+    pub value: f64,
+    /// Standard error over pairs.
+    pub se: f64,
+    /// Pairs.
+    pub pairs: usize,
+    /// Mean without the change.
+    pub base: f64,
+}

@@ -1,0 +1,192 @@
+//! Whether an applied recommendation keeps its promise.
+
+use super::blocks::{FEWEST_BLOCKS, Samples, blocks, difference};
+use crate::{Goal, Relative, stats};
+use foreglow_core::stats::Boundary;
+use serde::{Deserialize, Serialize};
+
+/// A guard-rail to be watched after the change.
+#[derive(Debug, Clone, Copy)]
+pub struct GuardWatch<'a> {
+    /// The metric's name.
+    pub metric: &'a str,
+    /// Its samples after the change.
+    pub values: &'a [f64],
+    /// The limit as a number.
+    pub limit: f64,
+    /// 1: at most the limit; -1: at least.
+    pub sign: f64,
+}
+
+/// What is compared.
+#[derive(Debug, Clone)]
+pub struct VerifyInput<'a> {
+    /// Whether small or large values are good.
+    pub goal: Goal,
+    /// Before the change (or, under switchback, all of the time without it), warm-up left out.
+    pub before: Samples<'a>,
+    /// With the change, warm-up left out.
+    pub after: Samples<'a>,
+    /// The promised relative change: the 80 % interval of the recommendation.
+    pub expect: [f64; 2],
+    /// Guard-rails.
+    pub guards: Vec<GuardWatch<'a>>,
+    /// The probability of a wrong verdict over all looks together. Default 0.05.
+    pub alpha: f64,
+    /// Blocks a side after which the verification ends, decided or not. Default 40.
+    pub most_blocks: usize,
+}
+
+impl<'a> VerifyInput<'a> {
+    /// A comparison with defaults and without guard-rails.
+    pub fn new(goal: Goal, before: Samples<'a>, after: Samples<'a>, expect: [f64; 2]) -> Self {
+        Self { goal, before, after, expect, guards: Vec::new(), alpha: 0.05, most_blocks: 40 }
+    }
+}
+
+/// What follows from a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It helped.
+    Kept,
+    /// It hurt, broke a guard-rail, or did clearly less than promised: undo it.
+    RollBack,
+    /// Keep measuring.
+    Continue,
+    /// The blocks are used up and neither is shown: somebody has to decide.
+    Inconclusive,
+}
+
+/// The state of a verification at a look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// What follows.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+    /// The measured relative change so far with 80 and 95 % intervals of this one look; `None` while there are too few
+    /// blocks or the metric is 0 before the change.
+    pub effect: Option<Relative>,
+    /// The interval that holds at all looks together, at the confidence asked for.
+    pub always: Option<[f64; 2]>,
+    /// Whether the measured change lies in the promised interval, within its own 80 % uncertainty.
+    pub promise_held: Option<bool>,
+    /// Blocks before and after.
+    pub blocks: [usize; 2],
+    /// Autocorrelation time, in samples.
+    pub autocorrelation_time: f64,
+}
+
+/// Looks at the data of a change so far; may be called as often as one likes with the error stated: the interval is a
+/// confidence sequence on blocks of 5 autocorrelation times (Waudby-Smith et al. 2021, arXiv 2103.06476).
+pub fn verify(input: &VerifyInput<'_>) -> Verification {
+    let b = blocks(&[input.before, input.after]);
+    let counts = [b.arms[0].len(), b.arms[1].len()];
+    let mut out = Verification {
+        verdict: Verdict::Continue,
+        reasons: Vec::new(),
+        effect: None,
+        always: None,
+        promise_held: None,
+        blocks: counts,
+        autocorrelation_time: b.time,
+    };
+    let broken: Vec<String> = input.guards.iter().filter_map(|g| guard_broken(g, input)).collect();
+    if !broken.is_empty() {
+        out.verdict = Verdict::RollBack;
+        out.reasons = broken;
+    }
+    let fewest = counts[0].min(counts[1]);
+    if fewest < FEWEST_BLOCKS {
+        out.reasons.push(format!(
+            "{} and {} blocks of {} samples (5 autocorrelation times): {FEWEST_BLOCKS} on each side are needed",
+            counts[0], counts[1], b.length
+        ));
+        return out;
+    }
+    let Some(d) = difference(&b.arms[0], &b.arms[1]).filter(|d| d.base != 0.0) else {
+        out.reasons.push("the metric is 0 before the change: a relative effect means nothing".to_owned());
+        return out;
+    };
+    let (mean, se) = (d.value / d.base.abs(), d.se / d.base.abs());
+    let at = |level: f64| {
+        let z = Boundary::Fixed.critical(d.n, 1.0 - level);
+        [mean - z * se, mean + z * se]
+    };
+    let wide = se * Boundary::Always { best: input.most_blocks as f64 }.critical(d.n, input.alpha);
+    let always = [mean - wide, mean + wide];
+    out.effect = Some(Relative { mean, i80: at(0.8), i95: at(0.95) });
+    out.always = Some(always);
+    let i80 = at(0.8);
+    out.promise_held = Some(i80[0] <= input.expect[1] && input.expect[0] <= i80[1]);
+    if out.verdict == Verdict::RollBack {
+        return out;
+    }
+    // In terms of gain: above 0 is good, whatever the direction.
+    let gain = |v: f64| -input.goal.sign() * v;
+    let (low, high) = (gain(always[0]).min(gain(always[1])), gain(always[0]).max(gain(always[1])));
+    let least = gain(input.expect[0]).min(gain(input.expect[1]));
+    let percent = |v: f64| format!("{:+.1} %", 100.0 * v);
+    if low > 0.0 {
+        out.verdict = Verdict::Kept;
+        out.reasons.push(format!("the change is {}, and an improvement at all looks together", percent(mean)));
+    } else if high < 0.0 {
+        out.verdict = Verdict::RollBack;
+        out.reasons.push(format!("the change is {}: it made things worse", percent(mean)));
+    } else if high < least {
+        out.verdict = Verdict::RollBack;
+        out.reasons.push(format!("the change is {}, less than the least that was promised", percent(mean)));
+    } else if fewest >= input.most_blocks {
+        out.verdict = Verdict::Inconclusive;
+        out.reasons.push(format!("after {fewest} blocks the change of {} may still be none", percent(mean)));
+    } else {
+        out.reasons.push(format!(
+            "{} so far, between {} and {}",
+            percent(mean),
+            percent(always[0]),
+            percent(always[1])
+        ));
+    }
+    out
+}
+
+/// The rule that broke, when its metric is beyond the limit at all looks together.
+fn guard_broken(g: &GuardWatch<'_>, input: &VerifyInput<'_>) -> Option<String> {
+    let b = blocks(&[Samples::of(g.values)]);
+    let arm = &b.arms[0];
+    // A guard-rail ends things early: half the blocks that a gain needs, and one side only.
+    if arm.len() < FEWEST_BLOCKS / 2 {
+        return None;
+    }
+    let n = arm.len() as f64;
+    let se = stats::sd(arm) / n.sqrt();
+    let critical = Boundary::Always { best: input.most_blocks as f64 / 2.0 }.critical(n, 2.0 * input.alpha);
+    let mean = stats::mean(arm);
+    (g.sign * mean - critical * se > g.sign * g.limit)
+        .then(|| format!("guard-rail broken: `{}` is {mean:.4} on average, the limit is {:.4}", g.metric, g.limit))
+}
+
+/// How often a service's promises held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PromiseRecord {
+    /// Recommendations whose effect was measured.
+    pub measured: u32,
+    /// Of these, how often the 80 % interval held.
+    pub held: u32,
+}
+
+impl PromiseRecord {
+    /// Counts a finished verification.
+    pub fn add(&mut self, v: &Verification) {
+        if let Some(held) = v.promise_held {
+            self.measured += 1;
+            self.held += u32::from(held);
+        }
+    }
+
+    /// The share that held; `None` before the first.
+    pub fn share(&self) -> Option<f64> {
+        (self.measured > 0).then(|| f64::from(self.held) / f64::from(self.measured))
+    }
+}
