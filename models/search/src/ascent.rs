@@ -79,8 +79,19 @@ pub(crate) fn neighbours(space: &SearchSpace, a: &Assignment) -> Vec<Assignment>
                 out.push(b);
             }
         };
+        for v in (0..p.specials().len()).map(|k| p.special(k)) {
+            push(p.position(&v));
+        }
         match (p.domain(), p.count()) {
-            (Domain::Real { .. }, _) | (_, None) => {}
+            (Domain::Real { .. }, _) | (_, None) if p.specials().is_empty() => {}
+            (Domain::Real { .. }, _) | (_, None) => {
+                // No gradient moves it: small steps, and back from a special value into the range.
+                let (low, high) = p.grid_range();
+                let here = unit[i].clamp(low, high);
+                for step in [-0.1, -0.02, 0.0, 0.02, 0.1] {
+                    push((here + step * (high - low)).clamp(low, high));
+                }
+            }
             (Domain::Choice { .. }, Some(n)) => (0..n).for_each(|k| push((k as f64 + 0.5) / n as f64)),
             (_, Some(n)) if n <= 8 => (0..n).for_each(|k| push(p.position(&p.reachable(k)))),
             (_, Some(_)) => {

@@ -28,6 +28,8 @@ enum Request {
     Start {
         space: SpaceSpec,
         #[serde(default)]
+        rules: Vec<String>,
+        #[serde(default)]
         budget: Option<usize>,
         #[serde(default)]
         seed: Seed,
@@ -140,10 +142,11 @@ impl Stdio {
         let request: Request = serde_json::from_str(line)
             .map_err(|e| self.bad(format!("{e}; `op` is one of start, ask, tell, recommend, stop")))?;
         match request {
-            Request::Start { space, budget, seed } => {
+            Request::Start { space, rules, budget, seed } => {
                 let objective = Objective { metric: METRIC.to_owned(), aggregate: Aggregate::Mean, goal: Goal::Min };
                 let spec = StudySpec {
                     designer: self.designer,
+                    rules,
                     budget: budget.map(|trials| TrialBudget { trials }),
                     seed,
                     ..StudySpec::new("stdio", space, objective)

@@ -30,12 +30,13 @@ impl Designer for Grid {
         let first = ask.trials.len() as u64;
         for k in 0..total.min(first + 4096) {
             let point = at(ask, &levels, shuffled(k, total, ask.seed.child("grid").0));
-            if !seen.contains(&assignment_key(&point)) {
+            if ask.space.keeps_rules(&point) && !seen.contains(&assignment_key(&point)) {
                 return Ok(Proposal::plain(point, format!("point {k} of a grid of {total} in shuffled order")));
             }
         }
         let point = at(ask, &levels, shuffled(first % total, total, ask.seed.child("grid").0));
-        Ok(Proposal::plain(point, "the grid is used up"))
+        // Through the cube, so that it keeps the rules.
+        Ok(Proposal::plain(ask.space.from_unit(&ask.space.to_unit(&point)), "the grid is used up"))
     }
 }
 

@@ -14,6 +14,7 @@ mod genetic;
 mod grid;
 mod nsga2;
 mod random;
+mod safe;
 pub(crate) mod sobol;
 #[cfg(test)]
 mod suite;
@@ -205,6 +206,10 @@ pub struct Ask<'a> {
     pub context: &'a Context,
     /// The study's seed.
     pub seed: Seed,
+    /// The probability with which every guard-rail must hold under a suggestion, in the modes that are careful.
+    pub careful: Option<f64>,
+    /// After how many trials the current configuration is measured again; 0 never.
+    pub remeasure_every: usize,
     /// All trials so far, pending ones included.
     pub trials: &'a [Trial],
     /// The number of suggestions allowed, when limited.
@@ -246,6 +251,12 @@ impl Ask<'_> {
         if let Some(current) = self.unmeasured_current() {
             return Ok(Proposal::plain(current, "the current configuration, measured first as the baseline"));
         }
+        if let Some(again) = self.remeasured() {
+            return Ok(again);
+        }
+        if let Some(confidence) = self.careful {
+            return safe::propose(self, confidence);
+        }
         let proposal = kind.make().propose(self)?;
         Ok(self.unrepeated(proposal))
     }
@@ -255,6 +266,24 @@ impl Ask<'_> {
         let key = assignment_key(&current);
         let there = self.trials.iter().any(|t| assignment_key(&t.parameters) == key && t.marks.is_empty());
         if there { None } else { Some(current) }
+    }
+
+    /// The current configuration again, when its last measurement is `remeasure_every` trials ago.
+    fn remeasured(&self) -> Option<Proposal> {
+        let every = self.remeasure_every;
+        if every == 0 || self.trials.len() < every {
+            return None;
+        }
+        let parameters = self.space.current()?;
+        let key = assignment_key(&parameters);
+        let is_it = |t: &Trial| assignment_key(&t.parameters) == key;
+        if self.trials[self.trials.len() - every..].iter().any(is_it) {
+            return None;
+        }
+        let first = self.trials.iter().find(|t| is_it(t))?;
+        let origin = first.replicate_of.unwrap_or(first.id);
+        let why = format!("replicate of {origin}, because the current configuration is measured again every {every} trials, to see drift");
+        Some(Proposal { parameters, why, predicted: None, replicate_of: Some(origin), propensity: None })
     }
 
     /// The keys of everything tried or pending. Marked trials were not measured well and may be tried again.

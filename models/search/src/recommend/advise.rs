@@ -117,7 +117,10 @@ impl<'a> Adviser<'a> {
     fn candidate(&self) -> Result<Assignment, String> {
         let mut rng = self.study.spec().seed.child("advise").rng();
         let within =
-            |a: &Assignment| self.space.parameters().iter().all(|p| a.get(p.name()).is_none_or(|v| p.within_reach(v)));
+            |a: &Assignment| {
+                let reachable = |p: &crate::space::Parameter| a.get(p.name()).is_none_or(|v| p.within_reach(v));
+                self.space.parameters().iter().all(reachable) && self.space.keeps_rules(a)
+            };
         let mut pool: Vec<Assignment> = self
             .study
             .trials()
@@ -208,7 +211,7 @@ impl<'a> Adviser<'a> {
                 .into_iter()
                 .map(|i| self.revert(&here, i))
                 .filter(|a| self.space.changed(&self.current, a).len() < self.space.changed(&self.current, &here).len())
-                .filter(|a| self.worst_break(a) <= self.p_break)
+                .filter(|a| self.space.keeps_rules(a) && self.worst_break(a) <= self.p_break)
                 .map(|a| (self.score(&a), a))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             match next {

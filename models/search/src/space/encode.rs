@@ -9,6 +9,8 @@ use crate::{Assignment, Value};
 
 /// The unit position of a parameter that is not active: the middle, so that it never tells two configurations apart.
 const INACTIVE: f64 = 0.5;
+/// The part of the unit range that each special value takes, at its upper end.
+const SPECIAL_WIDTH: f64 = 0.1;
 
 impl SearchSpace {
     /// One position in `[0, 1]` a parameter, in the order of declaration; inactive ones are 0.5.
@@ -21,6 +23,28 @@ impl SearchSpace {
     /// The configuration at a point of the unit cube, moved within reach of the current values; inactive parameters
     /// are left out. Numbers outside `[0, 1]` are clamped.
     pub fn from_unit(&self, unit: &[f64]) -> Assignment {
+        let plain = self.raw(unit);
+        if self.keeps_rules(&plain) {
+            return plain;
+        }
+        // Bisection on the way from the anchor, which keeps the rules.
+        let (mut low, mut high) = (0.0, 1.0);
+        let mut kept = self.raw(&self.anchor);
+        for _ in 0..24 {
+            let t = f64::midpoint(low, high);
+            let between: Vec<f64> = self.anchor.iter().zip(unit).map(|(a, u)| a + t * (u.clamp(0.0, 1.0) - a)).collect();
+            let a = self.raw(&between);
+            if self.keeps_rules(&a) {
+                (low, kept) = (t, a);
+            } else {
+                high = t;
+            }
+        }
+        kept
+    }
+
+    /// The configuration at a point, whatever the rules say.
+    pub(super) fn raw(&self, unit: &[f64]) -> Assignment {
         let mut out = Assignment::new();
         for &i in self.order() {
             if self.is_active(i, &out) {
@@ -71,6 +95,9 @@ impl SearchSpace {
 impl Parameter {
     /// Whether a gradient can move it: real, or steps and lists of at least 5 values.
     pub(crate) fn is_smooth(&self) -> bool {
+        if !self.specials().is_empty() {
+            return false;
+        }
         match &self.domain {
             Domain::Real { .. } => true,
             Domain::Choice { .. } => false,
@@ -93,8 +120,30 @@ impl Parameter {
         u.clamp(0.0, 1.0)
     }
 
+    /// Special values that may be generated: none while the largest step binds, for a jump to one is not a step.
+    pub(crate) fn specials(&self) -> &[f64] {
+        if self.reach.is_some() { &[] } else { &self.spec.special }
+    }
+
+    fn special_index(&self, value: &Value) -> Option<usize> {
+        let v = value.as_number()?;
+        self.spec.special.iter().position(|s| *s == v)
+    }
+
+    /// The part of the unit range that numbers take.
+    fn ordinary(&self) -> f64 {
+        1.0 - SPECIAL_WIDTH * self.specials().len() as f64
+    }
+
     /// The position of a value in `[0, 1]`.
     pub(crate) fn position(&self, value: &Value) -> f64 {
+        match self.special_index(value) {
+            Some(k) => (self.ordinary() + SPECIAL_WIDTH * (k as f64 + 0.5)).min(1.0),
+            None => self.ordinary() * self.number_position(value),
+        }
+    }
+
+    fn number_position(&self, value: &Value) -> f64 {
         match &self.domain {
             Domain::Choice { choices } => {
                 let k = choices.iter().position(|c| c.same(value)).unwrap_or(0);
@@ -110,6 +159,11 @@ impl Parameter {
     }
 
     fn unit_range(&self) -> (f64, f64) {
+        let (a, b) = self.number_range();
+        if self.specials().is_empty() { (a, b) } else { (a * self.ordinary(), 1.0) }
+    }
+
+    fn number_range(&self) -> (f64, f64) {
         match (&self.domain, self.reach) {
             (Domain::Real { .. }, Some((a, b))) => (self.warp(a), self.warp(b)),
             (Domain::Real { .. } | Domain::Choice { .. }, _) | (_, None) => (0.0, 1.0),
@@ -126,12 +180,19 @@ impl Parameter {
 
     /// The unit positions of the smallest and largest reachable value of a real parameter.
     pub(crate) fn grid_range(&self) -> (f64, f64) {
-        self.unit_range()
+        let (a, b) = self.number_range();
+        (a * self.ordinary(), b * self.ordinary())
     }
 
     /// The value at a position, within reach.
     pub(crate) fn at(&self, unit: f64) -> Value {
         let u = if unit.is_finite() { unit.clamp(0.0, 1.0) } else { INACTIVE };
+        let (ordinary, specials) = (self.ordinary(), self.specials());
+        if !specials.is_empty() && u > ordinary {
+            let k = (((u - ordinary) / SPECIAL_WIDTH) as usize).min(specials.len() - 1);
+            return self.special(k);
+        }
+        let u = u / ordinary;
         let (a, b, log) = self.edges();
         let v = if log { a * (b / a).powf(u) } else { a + u * (b - a) };
         match &self.domain {
@@ -154,7 +215,7 @@ impl Parameter {
     fn feature_count(&self) -> usize {
         match &self.domain {
             Domain::Choice { choices } if choices.len() > 2 => choices.len(),
-            _ => 1,
+            _ => 1 + self.spec.special.len(),
         }
     }
 
@@ -173,8 +234,15 @@ impl Parameter {
             (Domain::Choice { choices }, Some(v)) => {
                 out.push(if choices.iter().position(|c| c.same(v)) == Some(1) { 1.0 } else { 0.0 });
             }
-            (_, Some(v)) => out.push(self.position(v)),
-            (_, None) => out.push(INACTIVE),
+            (_, value) => {
+                let special = value.and_then(|v| self.special_index(v));
+                out.push(match (value, special) {
+                    (Some(v), None) => self.number_position(v),
+                    _ => INACTIVE,
+                });
+                // A special value is as far from every number as two choices are from one another.
+                out.extend((0..self.spec.special.len()).map(|k| f64::from(u8::from(special == Some(k)))));
+            }
         }
     }
 }
@@ -195,6 +263,8 @@ mod tests {
             ParameterSpec::boolean("b"),
             ParameterSpec::float("h", 0.0, 1.0).when("c", vec!["b".into()]),
             ParameterSpec { step: Some(0.25), ..ParameterSpec::float("s", 0.5, 4.0) },
+            ParameterSpec::int("limit", 10, 500).log().special(&[-1.0, 0.0]),
+            ParameterSpec::float("timeout", 1.0, 9.0).special(&[0.0]),
         ])
         .check()
         .unwrap()
@@ -202,7 +272,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_inverts_encoding(unit in prop::collection::vec(0.0..1.0f64, 9)) {
+        fn decoding_inverts_encoding(unit in prop::collection::vec(0.0..1.0f64, 11)) {
             let s = space();
             let a = s.from_unit(&unit);
             prop_assert_eq!(s.canonical(&a).unwrap(), a.clone());

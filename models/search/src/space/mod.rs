@@ -5,16 +5,22 @@
 
 mod encode;
 mod parameter;
+mod rule;
 mod spec;
 
 pub use parameter::{Domain, Parameter};
 pub use spec::{ChangeCost, Condition, ParameterKind, ParameterSpec, SpaceSpec};
 
-use crate::{Assignment, SearchError, Value};
+use crate::{Assignment, SearchError, Value, designers::sobol};
+use foreglow_core::Seed;
+use rule::Rule;
 use serde::{Deserialize, Serialize};
 
 /// The most parameters a space may have.
 pub const MAX_PARAMETERS: usize = 256;
+
+/// Points among which one that keeps the rules is looked for.
+const SEARCHED: u32 = 4096;
 
 /// A checked search space: every parameter usable, every condition resolved, no cycle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +29,9 @@ pub struct SearchSpace {
     parameters: Vec<Parameter>,
     /// Indices so that a parent comes before its children.
     order: Vec<usize>,
+    rules: Vec<Rule>,
+    /// A point of the cube at which all rules hold; what breaks one is moved towards it.
+    anchor: Vec<f64>,
 }
 
 impl TryFrom<SpaceSpec> for SearchSpace {
@@ -41,7 +50,39 @@ impl From<SearchSpace> for SpaceSpec {
 
 impl SearchSpace {
     pub(crate) fn from_parts(parameters: Vec<Parameter>, order: Vec<usize>) -> Self {
-        Self { parameters, order }
+        Self { parameters, order, rules: Vec::new(), anchor: Vec::new() }
+    }
+
+    /// The same space in which every generated configuration keeps `rules`: `EXPR < EXPR` (also `<=`, `>`, `>=`) over
+    /// numbers and numeric parameters with `+ - * / ( )`. A configuration that breaks one is moved towards one that keeps
+    /// all. A rule that names an inactive parameter says nothing.
+    ///
+    /// # Errors
+    /// [`SearchError::Space`]: a rule that cannot be read, or rules that no configuration keeps.
+    pub fn with_rules(mut self, rules: &[String]) -> Result<Self, SearchError> {
+        self.rules = rules.iter().map(|r| Rule::parse(r, &self.parameters)).collect::<Result<_, _>>()?;
+        self.anchor = Vec::new();
+        if self.rules.is_empty() {
+            return Ok(self);
+        }
+        let d = self.len();
+        let tries = std::iter::once(vec![0.5; d]).chain((0..SEARCHED).map(|n| sobol::point(n, d, Seed(1))));
+        let current = self.current().map(|c| self.to_unit(&c));
+        let found = current.into_iter().chain(tries.map(|u| self.spread(&u))).find(|u| self.keeps_rules(&self.raw(u)));
+        self.anchor = found.ok_or_else(|| SearchError::Space {
+            problem: format!("no configuration was found that keeps all rules among {SEARCHED}: {}", self.rule_texts().join(", ")),
+        })?;
+        Ok(self)
+    }
+
+    /// The rules as they were written.
+    pub fn rule_texts(&self) -> Vec<String> {
+        self.rules.iter().map(|r| r.text().to_owned()).collect()
+    }
+
+    /// Whether a configuration keeps all rules.
+    pub fn keeps_rules(&self, assignment: &Assignment) -> bool {
+        self.rules.iter().all(|r| r.holds(assignment))
     }
 
     /// The parameters in the order of their declaration.
@@ -124,7 +165,7 @@ impl SearchSpace {
                 p.current = Some(v.clone());
             }
         }
-        spec.check()
+        spec.check()?.with_rules(&self.rule_texts())
     }
 
     /// The number of values a parameter can take within its reach, multiplied over parameters; `None` when one is
@@ -157,6 +198,7 @@ impl SearchSpace {
             }
             partial = next;
         }
+        partial.retain(|a| self.keeps_rules(a));
         Some(partial)
     }
 

@@ -75,13 +75,19 @@ impl Parameter {
 
     pub(crate) fn check(mut spec: ParameterSpec) -> Result<Self, SearchError> {
         let domain = domain_of(&spec)?;
+        check_special(&spec)?;
         let mut parameter = Self { spec: spec.clone(), domain, reach: None };
         if let Some(c) = &spec.current {
             spec.current = Some(parameter.canonical(c).map_err(|e| bad(&spec, format!("`current`: {e}")))?);
             parameter.spec.current.clone_from(&spec.current);
         }
         if let Some(f) = spec.max_step {
-            let Some(current) = spec.current.as_ref().and_then(Value::as_number) else {
+            let current = spec.current.as_ref().and_then(Value::as_number);
+            let Some(current) = current.filter(|c| !spec.special.contains(c)) else {
+                if current.is_some() {
+                    // From a special value no factor leads anywhere: the whole range is open.
+                    return Ok(parameter);
+                }
                 return Err(bad(&spec, "`max_step` needs a numeric `current` value to count from"));
             };
             if !(f.is_finite() && f > 1.0) {
@@ -105,8 +111,16 @@ impl Parameter {
         }
     }
 
+    /// The `k`-th special value in the parameter's own type.
+    pub(crate) fn special(&self, k: usize) -> Value {
+        number(self.spec.special[k], self.spec.kind == ParameterKind::Int)
+    }
+
     /// The value in the parameter's own type.
     pub(crate) fn canonical(&self, value: &Value) -> Result<Value, SearchError> {
+        if let Some(k) = value.as_number().and_then(|v| self.spec.special.iter().position(|s| *s == v)) {
+            return Ok(self.special(k));
+        }
         let refuse =
             || SearchError::Value { name: self.name().to_owned(), value: value.clone(), expected: self.describe() };
         match &self.domain {
@@ -137,7 +151,7 @@ impl Parameter {
             Domain::Choice { choices } => Some(choices.len() as u64),
             Domain::Steps { .. } | Domain::Listed { .. } => {
                 let (a, b) = self.level_range();
-                Some(b - a + 1)
+                Some(b - a + 1 + self.specials().len() as u64)
             }
         }
     }
@@ -147,7 +161,10 @@ impl Parameter {
         match &self.domain {
             Domain::Real { low, high, .. } => Value::Float(if k == 0 { *low } else { *high }),
             Domain::Choice { choices } => choices[k as usize].clone(),
-            Domain::Steps { .. } | Domain::Listed { .. } => self.level(self.level_range().0 + k),
+            Domain::Steps { .. } | Domain::Listed { .. } => {
+                let (a, b) = self.level_range();
+                if k > b - a { self.special((k - (b - a) - 1) as usize) } else { self.level(a + k) }
+            }
         }
     }
 
@@ -201,6 +218,11 @@ impl Parameter {
 
     /// The allowed values in words.
     pub(crate) fn describe(&self) -> String {
+        let specials: Vec<String> = self.spec.special.iter().map(|v| format!(" or {v}")).collect();
+        format!("{}{}", self.describe_range(), specials.concat())
+    }
+
+    fn describe_range(&self) -> String {
         match &self.domain {
             Domain::Real { low, high, .. } => format!("a number in [{low}, {high}]"),
             Domain::Steps { low, step, whole, .. } => {
@@ -246,6 +268,23 @@ fn domain_of(spec: &ParameterSpec) -> Result<Domain, SearchError> {
         ParameterKind::Discrete => listed_of(spec),
         ParameterKind::Float | ParameterKind::Int => range_of(spec),
     }
+}
+
+fn check_special(spec: &ParameterSpec) -> Result<(), SearchError> {
+    if spec.special.is_empty() {
+        return Ok(());
+    }
+    if !matches!(spec.kind, ParameterKind::Float | ParameterKind::Int) || spec.special.len() > 5 {
+        return Err(bad(spec, "`special` takes up to 5 values of a float or int parameter"));
+    }
+    for (i, v) in spec.special.iter().enumerate() {
+        let inside = spec.low.is_some_and(|l| *v >= l) && spec.high.is_some_and(|h| *v <= h);
+        let whole = spec.kind != ParameterKind::Int || v.fract() == 0.0;
+        if !v.is_finite() || v.abs() >= EXACT || inside || !whole || spec.special[..i].contains(v) {
+            return Err(bad(spec, format!("`special` holds {v}: give each value once, outside of low to high")));
+        }
+    }
+    Ok(())
 }
 
 fn choices_of(spec: &ParameterSpec) -> Result<Domain, SearchError> {

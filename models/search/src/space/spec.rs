@@ -82,6 +82,9 @@ pub struct ParameterSpec {
     /// The numbers of a discrete parameter; their rank is their position, so uneven lists are fine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
+    /// Values outside of the range with a meaning of their own, such as -1 for unlimited or 0 for off (float, int).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub special: Vec<f64>,
     /// The unit, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
@@ -111,6 +114,7 @@ impl ParameterSpec {
             step: None,
             choices: None,
             values: None,
+            special: Vec::new(),
             unit: None,
             current: None,
             max_step: None,
@@ -148,6 +152,11 @@ impl ParameterSpec {
     /// On a logarithmic scale.
     pub fn log(self) -> Self {
         Self { log: true, ..self }
+    }
+
+    /// Or one of these values outside of the range, each with a meaning of its own.
+    pub fn special(self, values: &[f64]) -> Self {
+        Self { special: values.to_vec(), ..self }
     }
 
     /// Running at `value` now.

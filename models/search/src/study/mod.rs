@@ -1,109 +1,19 @@
+//! A search in progress.
+
+mod safety;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use safety::{AppliedChange, Drift, SafetySpec};
+pub use spec::{Mode, StudySpec, TrialBudget};
+
 use crate::context::Context;
-use crate::designers::{Ask, DesignerKind};
+use crate::designers::Ask;
 use crate::trial::{Mark, Measurement, Source, Trial, TrialState};
-use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, SpaceSpec, Value, assignment_key};
-use foreglow_core::Seed;
+use crate::{Assignment, SearchError, SearchSpace, Value, assignment_key};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// How many trials a study may suggest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrialBudget {
-    /// The number of suggested trials; observed ones do not count.
-    pub trials: usize,
-}
-
-/// What a study is allowed to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Learns from what runs; neither suggests nor recommends.
-    Observe,
-    /// Suggests on request and recommends.
-    #[default]
-    Recommend,
-}
-
-/// A study as users write it; unchecked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StudySpec {
-    /// Its name.
-    pub name: String,
-    /// What is tuned: labels such as `{"service": "a"}`.
-    #[serde(default)]
-    pub entity: BTreeMap<String, String>,
-    /// The search space.
-    pub parameters: SpaceSpec,
-    /// What to make small or large.
-    pub objective: Objective,
-    /// Further objectives; `nsga2` searches the best compromises of all of them ([`Study::pareto`]). Default none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<Objective>,
-    /// What must not break. Default none.
-    #[serde(default)]
-    pub guard_rails: Vec<GuardRail>,
-    /// The metric that is the load; recorded with each trial as context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload: Option<String>,
-    /// Who proposes. Default `auto`.
-    #[serde(default)]
-    pub designer: DesignerKind,
-    /// How many suggestions. Default no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<TrialBudget>,
-    /// What the study may do. Default `recommend`.
-    #[serde(default)]
-    pub mode: Mode,
-    /// The seed of every draw. Default 1.
-    #[serde(default)]
-    pub seed: Seed,
-}
-
-impl StudySpec {
-    /// A study with defaults: designer `auto`, no guard-rails, no budget, seed 1.
-    pub fn new(name: &str, parameters: SpaceSpec, objective: Objective) -> Self {
-        Self {
-            name: name.to_owned(),
-            entity: BTreeMap::new(),
-            parameters,
-            objective,
-            also: Vec::new(),
-            guard_rails: Vec::new(),
-            workload: None,
-            designer: DesignerKind::Auto,
-            budget: None,
-            mode: Mode::Recommend,
-            seed: Seed::default(),
-        }
-    }
-
-    /// Checks all fields and makes a study without trials.
-    ///
-    /// # Errors
-    /// [`SearchError`] naming the field or parameter.
-    pub fn check(self) -> Result<Study, SearchError> {
-        let bad = |field, problem: &str| Err(SearchError::Study { field, problem: problem.to_owned() });
-        if self.name.trim().is_empty() {
-            return bad("name", "is empty");
-        }
-        if self.objective.metric.trim().is_empty() {
-            return bad("objective", "`metric` has no name");
-        }
-        if self.budget.is_some_and(|b| b.trials == 0) {
-            return bad("budget", "0 trials: give at least 1");
-        }
-        for g in &self.guard_rails {
-            g.check()?;
-        }
-        let space = self.parameters.clone().check()?;
-        if let Some(c) = space.current() {
-            space.canonical(&c)?;
-        }
-        Ok(Study { spec: self, space, trials: Vec::new() })
-    }
-}
 
 /// A search in progress: a checked specification and its trials.
 ///
@@ -124,6 +34,10 @@ enum Saved {
 }
 
 impl Study {
+    pub(crate) fn new(spec: StudySpec, space: SearchSpace) -> Self {
+        Self { spec, space, trials: Vec::new() }
+    }
+
     /// The specification.
     pub fn spec(&self) -> &StudySpec {
         &self.spec
@@ -178,6 +92,8 @@ impl Study {
             guard_rails: &self.spec.guard_rails,
             context,
             seed: self.spec.seed,
+            careful: self.spec.mode.is_careful().then_some(self.spec.safety.confidence),
+            remeasure_every: self.spec.remeasure_every.unwrap_or(safety::REMEASURE_EVERY),
             trials: &self.trials,
             budget: self.spec.budget.map(|b| b.trials),
         }
@@ -217,6 +133,9 @@ impl Study {
                 field: "mode",
                 problem: "is `observe`, which suggests nothing: use `recommend`".to_owned(),
             });
+        }
+        if let Some(because) = self.held_back() {
+            return Err(SearchError::Study { field: "mode", problem: because });
         }
         if let Some(b) = self.spec.budget
             && self.suggested() >= b.trials

@@ -1,0 +1,133 @@
+use super::{AppliedChange, Mode, SafetySpec, StudySpec};
+use crate::trial::{Measurement, TrialState};
+use crate::{
+    Aggregate, Assignment, Bound, ChangeCost, DesignerKind, Goal, GuardRail, Objective, ParameterSpec, SpaceSpec, Study,
+};
+use foreglow_core::{Seed, TimeRange, Timestamp};
+
+fn spec() -> StudySpec {
+    let space = SpaceSpec(vec![
+        ParameterSpec::int("workers", 1, 64).log().current(8),
+        ParameterSpec::float("share", 0.0, 1.0).current(0.5),
+        ParameterSpec::discrete("batch", &[1.0, 8.0, 64.0]).current(8.0),
+    ]);
+    let objective = Objective { metric: "throughput".into(), aggregate: Aggregate::Mean, goal: Goal::Max };
+    StudySpec {
+        mode: Mode::Canary,
+        guard_rails: vec![GuardRail::at_most("latency", Bound::TimesBaseline(1.2))],
+        ..StudySpec::new("s", space, objective)
+    }
+}
+
+/// Throughput and latency both rise with workers and batch.
+fn run(a: &Assignment) -> Measurement {
+    let n = |k: &str| a[k].as_number().unwrap();
+    let throughput = 100.0 * n("workers").ln() + 10.0 * n("batch").ln() - 80.0 * (n("share") - 0.4).powi(2);
+    let latency = 5.0 + 0.1 * n("workers") + 0.02 * n("batch") + n("share");
+    Measurement::of(throughput).with_metric("latency", latency)
+}
+
+#[test]
+fn canary_keeps_the_guard_rail_and_still_gains() {
+    let (mut broken, mut trials, mut gained) = (0, 0, 0);
+    for seed in 0..6 {
+        let mut s = StudySpec { seed: Seed(seed), ..spec() }.check().unwrap();
+        for _ in 0..25 {
+            let Ok(t) = s.ask() else { break };
+            let (id, m) = (t.id, run(&t.parameters));
+            s.tell(id, m).unwrap();
+            trials += 1;
+        }
+        broken += s.trials().iter().filter(|t| matches!(t.state, TrialState::Unsafe { .. })).count();
+        let value = |t: &crate::Trial| t.usable().map_or(0.0, |m| m.value);
+        gained += usize::from(value(s.best_measured().unwrap()) > 1.05 * value(&s.trials()[0]));
+    }
+    assert!(broken * 20 <= trials, "{broken} of {trials} trials broke the guard-rail");
+    assert!(gained >= 4, "{gained} of 6 studies gained");
+}
+
+#[test]
+fn careful_modes_stop_and_keep_one_change_in_flight() {
+    let mut s = spec().check().unwrap();
+    let id = s.ask().unwrap().id;
+    assert!(s.ask().unwrap_err().to_string().contains("one change at a time"));
+    s.tell(id, run(&s.space().current().unwrap())).unwrap();
+    for _ in 0..3 {
+        let id = s.ask().unwrap().id;
+        s.mark_unsafe(id, "errors", None).unwrap();
+    }
+    assert!(s.ask().unwrap_err().to_string().contains("3 trials broke a guard-rail"));
+    let no_guard = StudySpec { guard_rails: vec![], ..spec() };
+    assert!(no_guard.check().unwrap_err().to_string().contains("guard_rails"));
+    let bad = StudySpec { safety: SafetySpec { confidence: 1.5, ..SafetySpec::default() }, ..spec() };
+    assert!(bad.check().unwrap_err().to_string().contains("confidence"));
+}
+
+#[test]
+fn changes_wait_for_cooldown_freeze_and_restarts() {
+    let s = spec().check().unwrap();
+    let at = |minute: i64| Timestamp(1_767_225_600_000 + minute * 60_000);
+    let change = |minute, cost| AppliedChange { at: at(minute), cost };
+    assert!(s.may_change(at(0), ChangeCost::Restart, &[], &[]).is_ok());
+    let early = s.may_change(at(5), ChangeCost::None, &[change(0, ChangeCost::None)], &[]).unwrap_err();
+    assert!(early.contains("300 s are left"), "{early}");
+    let freeze = [TimeRange { start: at(0), end: at(60) }];
+    assert!(s.may_change(at(5), ChangeCost::None, &[], &freeze).unwrap_err().contains("freeze"));
+    assert!(s.may_change(at(60), ChangeCost::None, &[], &freeze).is_ok());
+    let made: Vec<AppliedChange> = (0..4).map(|k| change(20 * k, ChangeCost::Restart)).collect();
+    assert!(s.may_change(at(200), ChangeCost::Restart, &made, &[]).unwrap_err().contains("restarts"));
+    assert!(s.may_change(at(200), ChangeCost::Reload, &made, &[]).is_ok());
+    assert!(s.may_change(at(1440 + 61), ChangeCost::Restart, &made, &[]).is_ok(), "a day later");
+}
+
+#[test]
+fn the_current_configuration_is_measured_again_and_drift_is_seen() {
+    let mut s = StudySpec { mode: Mode::Recommend, guard_rails: vec![], designer: DesignerKind::Random, ..spec() }
+        .check()
+        .unwrap();
+    for k in 0..60 {
+        let t = s.ask().unwrap();
+        let id = t.id;
+        let drift = if k >= 30 { 1.3 } else { 1.0 };
+        let m = run(&t.parameters);
+        s.tell(id, Measurement::of(drift * m.value)).unwrap();
+    }
+    let again: Vec<u64> = s.trials().iter().filter(|t| t.replicate_of == Some(0)).map(|t| t.id).collect();
+    assert_eq!(again, [10, 20, 30, 40, 50].map(|k| k + again[0] - 10), "every 10 trials: {again:?}");
+    assert!(s.trials()[again[0] as usize].why.contains("to see drift"));
+    let d = s.drift().unwrap();
+    assert!(d.is_real() && (d.relative - 0.3).abs() < 0.01, "{d:?}");
+    let off = StudySpec { remeasure_every: Some(0), mode: Mode::Recommend, ..spec() };
+    let mut off = off.check().unwrap();
+    for _ in 0..15 {
+        let t = off.ask().unwrap();
+        let (id, m) = (t.id, run(&t.parameters));
+        off.tell(id, m).unwrap();
+    }
+    assert!(off.trials().iter().all(|t| t.replicate_of.is_none()));
+}
+
+#[test]
+fn a_killed_study_goes_on_as_if_nothing_had_happened() {
+    // After every single trial the process is "killed": only what was saved survives, a pending trial included.
+    for kind in DesignerKind::ALL {
+        let base = StudySpec { mode: Mode::Recommend, designer: kind, budget: None, ..spec() };
+        let mut steady = base.clone().check().unwrap();
+        let mut saved = base.check().unwrap().to_json().unwrap();
+        for k in 0..14 {
+            let (id, a) = {
+                let t = steady.suggest("bench").unwrap();
+                (t.id, t.parameters.clone())
+            };
+            let mut restored = Study::from_json(&saved).unwrap();
+            assert_eq!(restored.suggest("bench").unwrap().parameters, a, "{kind}: trial {k}");
+            // Killed between the suggestion and its result: the same client gets the same trial again.
+            let mut again = Study::from_json(&restored.to_json().unwrap()).unwrap();
+            assert_eq!(again.suggest("bench").unwrap().id, id, "{kind}");
+            steady.tell(id, run(&a)).unwrap();
+            again.tell(id, run(&a)).unwrap();
+            saved = again.to_json().unwrap();
+        }
+        assert_eq!(Study::from_json(&saved).unwrap(), steady, "{kind}");
+    }
+}
