@@ -1,7 +1,8 @@
+use crate::context::ContextScale;
 use crate::designers::Ask;
 use crate::gp::{Data, Gp, Hyper, fit_hyper};
 use crate::trial::Prediction;
-use crate::{Assignment, SearchError, SearchSpace, stats};
+use crate::{Assignment, SearchError, SearchSpace, Trial, stats};
 
 /// The most trials that condition a surrogate; longer histories are thinned, so that time stays bounded.
 pub const MOST_POINTS: usize = 200;
@@ -11,12 +12,15 @@ const MOST_FITTED: usize = 80;
 /// A Gaussian process of one metric over a search space, in the metric's own unit.
 ///
 /// Values that are all positive and spread over more than a factor 2 are modelled in logarithms: effects on such metrics
-/// are ratios. The noise of a measurement is its own standard error plus a learned part.
+/// are ratios. The noise of a measurement is its own standard error plus a learned part. Numbers of the context (the
+/// load) are inputs; answers are about the context of the [`Ask`], and only trials of its environment count.
 #[derive(Debug, Clone)]
 pub struct Surrogate {
     space: SearchSpace,
     gp: Gp,
     hyper: Hyper,
+    /// The context that is asked about, as features.
+    at: Vec<f64>,
     log: bool,
     centre: f64,
     scale: f64,
@@ -47,6 +51,7 @@ impl Surrogate {
             .trials
             .iter()
             .enumerate()
+            .filter(|(_, t)| ask.is_here(t))
             .filter_map(|(i, t)| {
                 let m = t.usable()?.metric(metric, &ask.objective.metric)?;
                 Some((i, m.value, m.se.unwrap_or(0.0)))
@@ -62,8 +67,14 @@ impl Surrogate {
         let (centre, scale) = (stats::mean(&t), positive(stats::sd(&t)));
         let losses: Vec<f64> = t.iter().map(|v| ask.objective.goal.sign() * v).collect();
         let kept = thin(&losses, MOST_POINTS);
+        let context = ContextScale::of(ask.trials);
+        let features = |t: &Trial| {
+            let mut x = ask.space.features(&t.parameters);
+            x.extend(context.features(&t.context));
+            x
+        };
         let data = Data {
-            x: kept.iter().map(|&k| ask.space.features(&ask.trials[measured[k].0].parameters)).collect(),
+            x: kept.iter().map(|&k| features(&ask.trials[measured[k].0])).collect(),
             y: kept.iter().map(|&k| (t[k] - centre) / scale).collect(),
             known: kept
                 .iter()
@@ -73,13 +84,15 @@ impl Surrogate {
                 })
                 .collect(),
         };
-        let groups = ask.space.feature_groups();
-        let hyper = fit_thinned(&data, &groups, ask.space.len());
+        let d = ask.space.len();
+        let groups: Vec<usize> = ask.space.feature_groups().into_iter().chain(d..d + context.len()).collect();
+        let hyper = fit_thinned(&data, &groups, d + context.len());
         let gp = Gp::new(&hyper, &groups, &data).ok_or_else(|| bad("its covariance is singular".to_owned()))?;
         let z = gp.leave_one_out();
         let spread = (z.iter().map(|v| v * v).sum::<f64>() / z.len() as f64).sqrt();
         let widen = spread.clamp(1.0, 3.0);
-        Ok(Self { space: ask.space.clone(), gp, hyper, log, centre, scale, widen, points: kept.len() })
+        let at = context.features(ask.context);
+        Ok(Self { space: ask.space.clone(), gp, hyper, at, log, centre, scale, widen, points: kept.len() })
     }
 
     /// How many trials condition the model.
@@ -89,7 +102,16 @@ impl Surrogate {
 
     /// Length of each parameter in unit ranges: short ones matter.
     pub fn lengths(&self) -> &[f64] {
-        &self.hyper.lengths
+        &self.hyper.lengths[..self.space.len()]
+    }
+
+    /// Features of a configuration with those of the context behind them.
+    fn input(&self, assignment: &Assignment) -> Vec<f64> {
+        self.extended(&self.space.features(assignment))
+    }
+
+    fn extended(&self, features: &[f64]) -> Vec<f64> {
+        features.iter().chain(&self.at).copied().collect()
     }
 
     /// Learned standard deviation of a single measurement relative to the spread of the values.
@@ -99,7 +121,7 @@ impl Surrogate {
 
     /// What the metric would be under `assignment`: posterior mean and standard deviation, without measurement noise.
     pub fn predict(&self, assignment: &Assignment) -> Prediction {
-        let (m, s) = self.gp.posterior(&self.space.features(assignment));
+        let (m, s) = self.gp.posterior(&self.input(assignment));
         let (m, s) = (self.centre + self.scale * m, self.scale * s * self.widen);
         if self.log {
             let mean = (m + s * s / 2.0).exp();
@@ -111,14 +133,14 @@ impl Surrogate {
 
     /// Posterior mean on the modelled scale (logarithm or not): cheap, for importances.
     pub(crate) fn level(&self, features: &[f64]) -> f64 {
-        self.gp.mean(features)
+        self.gp.mean(&self.extended(features))
     }
 
     /// Loss to be made small, made large with its gradient: minus posterior mean minus one standard deviation, in the
     /// process's own scale.
     pub(crate) fn careful(&self, features: &[f64], sign: f64) -> (f64, Vec<f64>) {
-        let (m, s, dm, ds) = self.gp.posterior_gradient(features);
-        (-sign * m - s, dm.iter().zip(&ds).map(|(a, b)| -sign * a - b).collect())
+        let (m, s, dm, ds) = self.gp.posterior_gradient(&self.extended(features));
+        (-sign * m - s, dm.iter().zip(&ds).take(features.len()).map(|(a, b)| -sign * a - b).collect())
     }
 
     /// Standard deviation of one measurement at a value of `level`, in the metric's unit.
@@ -128,7 +150,7 @@ impl Surrogate {
 
     /// Difference `to - from` on the modelled scale: mean and standard deviation, correlated.
     pub(crate) fn difference(&self, from: &[f64], to: &[f64]) -> (f64, f64) {
-        let ([a, b], [va, vb, cab]) = self.gp.joint(from, to);
+        let ([a, b], [va, vb, cab]) = self.gp.joint(&self.extended(from), &self.extended(to));
         let variance = (va + vb - 2.0 * cab).max(0.0);
         (self.scale * (b - a), self.scale * variance.sqrt() * self.widen)
     }
@@ -139,7 +161,7 @@ impl Surrogate {
     /// posteriors are correlated, so that what is unknown about both cancels. `None` when the metric is so near 0 under
     /// `from` that a ratio means nothing.
     pub fn effect(&self, from: &Assignment, to: &Assignment) -> Option<Effect> {
-        let (from, to) = (self.space.features(from), self.space.features(to));
+        let (from, to) = (self.input(from), self.input(to));
         let ([a, b], [va, vb, cab]) = self.gp.joint(&from, &to);
         let w = self.scale * self.scale * self.widen * self.widen;
         let (va, vb, cab) = (va * w, vb * w, cab * w);
@@ -163,7 +185,7 @@ impl Surrogate {
 
     /// The probability that the metric under `assignment` is on the wrong side of a limit: `sign * value > sign * limit`.
     pub fn p_beyond(&self, assignment: &Assignment, limit: f64, sign: f64) -> f64 {
-        let (m, s) = self.gp.posterior(&self.space.features(assignment));
+        let (m, s) = self.gp.posterior(&self.input(assignment));
         let (m, s) = (self.centre + self.scale * m, self.scale * s * self.widen);
         let limit = match (self.log, limit > 0.0) {
             (false, _) => limit,

@@ -11,7 +11,6 @@ mod distribution;
 mod regression;
 mod resample;
 mod season;
-mod sequence;
 mod summary;
 
 pub use correlation::{autocorrelation, correlation, integrated_autocorrelation_time};
@@ -19,7 +18,6 @@ pub use distribution::{beta_inc, normal_cdf, normal_quantile, normal_sf, student
 pub use regression::{Line, least_squares, theil_sen};
 pub use resample::{Interval, MeanError, block_means, blocked_mean, bootstrap_mean, paired_bootstrap};
 pub use season::{detect_season, detect_season_among, season_skill};
-pub use sequence::Boundary;
 pub use summary::{
     MAD_TO_SD, jain_index, log_sum_exp, mad, mean, median, quantile, quantile_sorted, std_dev, variance,
     weighted_quantile,

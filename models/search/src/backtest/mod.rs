@@ -5,12 +5,14 @@
 
 use crate::trial::Measurement;
 use crate::{
-    Assignment, DesignerKind, Goal, Objective, ParameterSpec, SearchError, SearchSpace, SpaceSpec, StudySpec,
-    TrialBudget, Value,
+    Assignment, Context, DesignerKind, Goal, Objective, ParameterSpec, SearchError, SearchSpace, SpaceSpec, Study,
+    StudySpec, TrialBudget, Value,
 };
 use foreglow_core::Seed;
+use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 pub mod bbob;
 
@@ -139,6 +141,25 @@ impl Table {
         if median == best { 0.0 } else { (value - best) / (median - best) + 0.0 }
     }
 
+    /// What looks like a failure sentinel rather than a measurement: an extreme value that at least 5 rows and 1 % of them
+    /// share exactly. In words, empty when there is none. Such rows belong out of the table, or in as failed trials.
+    pub fn suspicious(&self) -> Vec<String> {
+        let n = self.values.len();
+        let ends = [f64::INFINITY, f64::NEG_INFINITY]
+            .map(|start| self.values.iter().fold(start, |m, v| if start > 0.0 { m.min(*v) } else { m.max(*v) }));
+        let words = ["smallest", "largest"];
+        ends.iter()
+            .zip(words)
+            .filter_map(|(end, word)| {
+                let count = self.values.iter().filter(|v| *v == end).count();
+                let many = count >= 5 && count * 100 >= n && count < n;
+                many.then(|| {
+                    format!("the {word} value, {end}, stands in {count} of {n} rows: is it a failure sentinel?")
+                })
+            })
+            .collect()
+    }
+
     /// The row nearest to a configuration among those not yet `used`; the first of equals.
     fn nearest(&self, a: &Assignment, used: &[bool]) -> Option<usize> {
         let q = self.space.features(a);
@@ -164,13 +185,43 @@ pub fn replay_table(
     spec: &BacktestSpec,
     clock: &mut dyn FnMut() -> f64,
 ) -> Result<Vec<BacktestTrial>, SearchError> {
+    let study = study(&table.space, table.goal, spec)?;
+    replay(study, &Context::new(), spec, clock, measured(table), |v| table.regret(v))
+}
+
+/// Replays a designer against a table whose space other tables share, after `per_source` random rows of each of those:
+/// what was learned in other environments (named by the context `environment`) may help here, and must not hurt.
+///
+/// # Errors
+/// A source's space is not the target's, or as [`replay_table`].
+pub fn replay_transfer(
+    table: &Table,
+    sources: &[(&str, &Table)],
+    per_source: usize,
+    spec: &BacktestSpec,
+    clock: &mut dyn FnMut() -> f64,
+) -> Result<Vec<BacktestTrial>, SearchError> {
+    let mut study = study(&table.space, table.goal, spec)?;
+    let context = |name: &str| Context::from([("environment".to_owned(), Value::from(name))]);
+    for (name, source) in sources {
+        let mut rng = spec.seed.child("source").child(name).rng();
+        for _ in 0..per_source {
+            let row = rng.gen_range(0..source.len());
+            let measurement = Measurement::of(source.values[row]);
+            study.add(&source.rows[row], Some(measurement), context(name), Vec::new())?;
+        }
+    }
+    replay(study, &context("here"), spec, clock, measured(table), |v| table.regret(v))
+}
+
+/// The nearest row not yet used, and its value.
+fn measured(table: &Table) -> impl FnMut(&Assignment) -> Option<(Assignment, f64)> + '_ {
     let mut used = vec![false; table.len()];
-    let measure = |a: &Assignment| {
+    move |a: &Assignment| {
         let row = table.nearest(a, &used)?;
         used[row] = true;
         Some((table.rows[row].clone(), table.values[row]))
-    };
-    replay(&table.space, table.goal, spec, clock, measure, |v| table.regret(v))
+    }
 }
 
 /// Replays a designer against a function to be made small; `reference` is its smallest value and the median of random
@@ -183,44 +234,49 @@ pub fn replay_function(
     clock: &mut dyn FnMut() -> f64,
 ) -> Result<Vec<BacktestTrial>, SearchError> {
     let regret = |v: f64| (v - reference.0) / (reference.1 - reference.0);
-    replay(space, Goal::Min, spec, clock, |a| Some((a.clone(), f(a))), regret)
+    let study = study(space, Goal::Min, spec)?;
+    replay(study, &Context::new(), spec, clock, |a| Some((a.clone(), f(a))), regret)
 }
 
-fn replay(
-    space: &SearchSpace,
-    goal: Goal,
-    spec: &BacktestSpec,
-    clock: &mut dyn FnMut() -> f64,
-    mut measure: impl FnMut(&Assignment) -> Option<(Assignment, f64)>,
-    regret: impl Fn(f64) -> f64,
-) -> Result<Vec<BacktestTrial>, SearchError> {
+fn study(space: &SearchSpace, goal: Goal, spec: &BacktestSpec) -> Result<Study, SearchError> {
     if !(spec.noise.is_finite() && spec.noise >= 0.0) {
         return Err(SearchError::Study { field: "noise", problem: format!("is {}: give 0 or above", spec.noise) });
     }
     let objective = Objective { metric: "value".to_owned(), aggregate: crate::Aggregate::Mean, goal };
-    let mut study = StudySpec {
+    StudySpec {
         designer: spec.designer,
         budget: Some(TrialBudget { trials: spec.budget }),
         seed: spec.seed,
         ..StudySpec::new("backtest", space.clone().into(), objective)
     }
-    .check()?;
-    let mut truth: Vec<f64> = Vec::new();
+    .check()
+}
+
+fn replay(
+    mut study: Study,
+    context: &Context,
+    spec: &BacktestSpec,
+    clock: &mut dyn FnMut() -> f64,
+    mut measure: impl FnMut(&Assignment) -> Option<(Assignment, f64)>,
+    regret: impl Fn(f64) -> f64,
+) -> Result<Vec<BacktestTrial>, SearchError> {
+    let goal = study.spec().objective.goal;
+    let mut truth: BTreeMap<u64, f64> = BTreeMap::new();
     let mut out = Vec::with_capacity(spec.budget);
     for n in 1..=spec.budget {
         let before = clock();
-        let trial = study.ask()?;
+        let trial = if context.is_empty() { study.ask()? } else { study.ask_in(context.clone())? };
         let suggest_ms = clock() - before;
         let (id, asked) = (trial.id, trial.parameters.clone());
         let Some((applied, value)) = measure(&asked) else { break };
         let mut rng = spec.seed.child("noise").nth(n as u64).rng();
         let z: f64 = StandardNormal.sample(&mut rng);
         study.tell_applied(id, &applied, Measurement::of(value * (1.0 + spec.noise * z)))?;
-        truth.push(value);
+        truth.insert(id, value);
         let best = if spec.noise > 0.0 {
-            study.best_by_posterior().map_or(value, |(id, _)| truth[id as usize])
+            study.best_by_posterior().and_then(|(id, _)| truth.get(&id).copied()).unwrap_or(value)
         } else {
-            truth.iter().map(|v| goal.sign() * v).fold(f64::INFINITY, f64::min) * goal.sign()
+            truth.values().map(|v| goal.sign() * v).fold(f64::INFINITY, f64::min) * goal.sign()
         };
         out.push(BacktestTrial { n, parameters: applied, value, best, regret: regret(best), suggest_ms });
     }
@@ -289,6 +345,45 @@ mod tests {
         let keys: std::collections::BTreeSet<String> =
             run.iter().map(|r| crate::assignment_key(&r.parameters)).collect();
         assert_eq!(keys.len(), 24);
+    }
+
+    #[test]
+    fn sentinels_are_named() {
+        assert!(small().suspicious().is_empty());
+        let x: Vec<f64> = (0..40).map(f64::from).collect();
+        let v: Vec<f64> = (0..40).map(|i| if i < 6 { 1e9 } else { f64::from(i) }).collect();
+        let said = Table::new(&["x".into()], &[x], v, Goal::Min).unwrap().suspicious();
+        assert!(said.len() == 1 && said[0].contains("stands in 6 of 40 rows"), "{said:?}");
+    }
+
+    #[test]
+    fn other_environments_help_when_related_and_never_stand_in_the_way() {
+        let values = |f: &dyn Fn(f64, f64) -> f64| {
+            let (mut x, mut y, mut v) = (Vec::new(), Vec::new(), Vec::new());
+            for i in 0..30 {
+                for j in 0..30 {
+                    x.push(f64::from(i));
+                    y.push(f64::from(j));
+                    v.push(f(f64::from(i), f64::from(j)));
+                }
+            }
+            Table::new(&["x".into(), "y".into()], &[x, y], v, Goal::Min).unwrap()
+        };
+        let here = values(&|x, y| (x - 22.0).powi(2) + 3.0 * (y - 7.0).powi(2));
+        let alike = values(&|x, y| 50.0 + 2.0 * (x - 21.0).powi(2) + 5.0 * (y - 8.0).powi(2));
+        let opposite = values(&|x, y| -(x - 22.0).powi(2) - 3.0 * (y - 7.0).powi(2));
+        let run = |sources: &[(&str, &Table)]| {
+            let regrets: Vec<f64> = (0..3)
+                .map(|seed| {
+                    let spec = BacktestSpec { designer: DesignerKind::Auto, budget: 8, seed: Seed(seed), noise: 0.0 };
+                    replay_transfer(&here, sources, 40, &spec, &mut || 0.0).unwrap().last().unwrap().regret
+                })
+                .collect();
+            crate::stats::quantile(&regrets, 0.5)
+        };
+        let (none, related, unrelated) = (run(&[]), run(&[("a", &alike)]), run(&[("b", &opposite)]));
+        assert!(related <= none && related < 0.02, "{related} with a related environment, {none} without");
+        assert!(unrelated <= none + 0.1, "{unrelated} with the opposite, {none} without");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod cmaes;
 mod de;
 mod genetic;
 mod grid;
+mod model;
 mod nsga2;
 mod random;
 mod safe;
@@ -19,6 +20,7 @@ pub(crate) mod sobol;
 #[cfg(test)]
 mod suite;
 mod tpe;
+mod transfer;
 
 pub use annealing::Annealing;
 pub use auto::{Auto, choose};
@@ -33,7 +35,7 @@ pub use random::Random;
 pub use sobol::Sobol;
 pub use tpe::Tpe;
 
-use crate::context::Context;
+use crate::context::{Context, environment};
 use crate::trial::{Prediction, Trial, TrialState};
 use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, assignment_key};
 use foreglow_core::Seed;
@@ -222,10 +224,24 @@ impl Ask<'_> {
         self.seed.child(label).nth(self.trials.len() as u64).rng()
     }
 
-    /// Usable measurements as losses (small is good), each with its trial's place.
+    /// Whether a trial was made in the environment (the names and switches of the context) of the coming one.
+    pub fn is_here(&self, trial: &Trial) -> bool {
+        if trial.context.is_empty() && self.context.is_empty() {
+            return true;
+        }
+        environment(&trial.context) == environment(self.context)
+    }
+
+    /// How many trials were made in this environment.
+    pub fn here(&self) -> usize {
+        self.trials.iter().filter(|t| self.is_here(t)).count()
+    }
+
+    /// Usable measurements of this environment as losses (small is good), each with its trial's place.
     pub fn losses(&self) -> Vec<(usize, f64)> {
         let sign = self.objective.goal.sign();
-        self.trials.iter().enumerate().filter_map(|(i, t)| Some((i, sign * t.usable()?.value))).collect()
+        let usable = self.trials.iter().enumerate().filter(|(_, t)| self.is_here(t));
+        usable.filter_map(|(i, t)| Some((i, sign * t.usable()?.value))).collect()
     }
 
     /// Losses of completed trials only: what a designer may breed from.
@@ -239,7 +255,7 @@ impl Ask<'_> {
         let values: Vec<f64> = self
             .trials
             .iter()
-            .filter(|t| assignment_key(&t.parameters) == key)
+            .filter(|t| self.is_here(t) && assignment_key(&t.parameters) == key)
             .filter_map(|t| Some(t.usable()?.metric(metric, &self.objective.metric)?.value))
             .collect();
         if values.is_empty() { None } else { Some(crate::stats::mean(&values)) }
@@ -264,7 +280,8 @@ impl Ask<'_> {
     fn unmeasured_current(&self) -> Option<Assignment> {
         let current = self.space.current()?;
         let key = assignment_key(&current);
-        let there = self.trials.iter().any(|t| assignment_key(&t.parameters) == key && t.marks.is_empty());
+        let is_it = |t: &Trial| self.is_here(t) && t.marks.is_empty() && assignment_key(&t.parameters) == key;
+        let there = self.trials.iter().any(is_it);
         if there { None } else { Some(current) }
     }
 
@@ -277,18 +294,21 @@ impl Ask<'_> {
         let parameters = self.space.current()?;
         let key = assignment_key(&parameters);
         let is_it = |t: &Trial| assignment_key(&t.parameters) == key;
-        if self.trials[self.trials.len() - every..].iter().any(is_it) {
+        if self.trials[self.trials.len() - (every - 1).max(1)..].iter().any(is_it) {
             return None;
         }
         let first = self.trials.iter().find(|t| is_it(t))?;
         let origin = first.replicate_of.unwrap_or(first.id);
-        let why = format!("replicate of {origin}, because the current configuration is measured again every {every} trials, to see drift");
+        let why = format!(
+            "replicate of {origin}, because the current configuration is measured again every {every} trials, to see drift"
+        );
         Some(Proposal { parameters, why, predicted: None, replicate_of: Some(origin), propensity: None })
     }
 
-    /// The keys of everything tried or pending. Marked trials were not measured well and may be tried again.
+    /// The keys of everything tried or pending in this environment. Marked trials were not measured well and may be tried again.
     pub fn seen(&self) -> BTreeSet<String> {
-        self.trials.iter().filter(|t| t.marks.is_empty()).map(|t| assignment_key(&t.parameters)).collect()
+        let kept = self.trials.iter().filter(|t| t.marks.is_empty() && self.is_here(t));
+        kept.map(|t| assignment_key(&t.parameters)).collect()
     }
 
     /// No silent duplicates: an unmarked proposal that was tried before becomes an untried one near it, or a replicate

@@ -36,7 +36,9 @@ pub(super) fn propose(ask: &Ask<'_>, confidence: f64) -> Result<Proposal, Search
     for g in ask.guard_rails {
         match Guard::fit(ask, g) {
             Some(m) => guards.push(m),
-            None => return Ok(again(ask, &current, &format!("`{}` is not known well enough to judge a change", g.metric))),
+            None => {
+                return Ok(again(ask, &current, &format!("`{}` is not known well enough to judge a change", g.metric)));
+            }
         }
     }
     let seen = ask.seen();
@@ -110,7 +112,9 @@ fn candidates(ask: &Ask<'_>, current: &Assignment) -> Vec<Assignment> {
             out.push(space.from_unit(&unit));
         }
     }
-    out.retain(|a| space.keeps_rules(a) && space.parameters().iter().all(|p| a.get(p.name()).is_none_or(|v| p.within_reach(v))));
+    out.retain(|a| {
+        space.keeps_rules(a) && space.parameters().iter().all(|p| a.get(p.name()).is_none_or(|v| p.within_reach(v)))
+    });
     out.truncate(MOST_CANDIDATES);
     out
 }

@@ -256,8 +256,8 @@ fn contract_json_makes_a_study() {
     assert_eq!(spec.check().unwrap().ask().unwrap().parameters["workers"], Value::Int(8));
     let late = text.replace("\"auto\"", "\"nsga9\"");
     assert!(serde_json::from_str::<StudySpec>(&late).unwrap_err().to_string().contains("choose one of"));
-    let canary = text.replace("\"recommend\"", "\"canary\"");
-    assert!(serde_json::from_str::<StudySpec>(&canary).is_err());
+    let sometimes = text.replace("\"recommend\"", "\"sometimes\"");
+    assert!(serde_json::from_str::<StudySpec>(&sometimes).is_err());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use super::blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples, blocks, difference};
+use super::boundary::Boundary;
 use super::switchback::{Period, compare_periods};
 use crate::{Goal, Relative, SearchError, stats};
 use foreglow_core::Seed;
-use foreglow_core::stats::Boundary;
 use serde::{Deserialize, Serialize};
 
 /// When looking is allowed.

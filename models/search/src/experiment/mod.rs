@@ -1,11 +1,12 @@
 //! Comparisons that hold what they say on dependent metrics: verification of a change, and A/B experiments.
 //!
 //! Samples of a running system follow one another, so they are judged in blocks of 5 autocorrelation times. Looking
-//! often is allowed where the boundary says so ([`foreglow_core::stats::Boundary`]); where there are too few
+//! often is allowed where the boundary says so ([`Boundary`]); where there are too few
 //! independent blocks, the answer is that there are too few.
 
 mod ab;
 mod blocks;
+mod boundary;
 mod switchback;
 #[cfg(test)]
 mod tests;
@@ -15,5 +16,6 @@ pub use ab::{
     Analysis, Arm, Comparison, Decision, Experiment, ExperimentMetric, ExperimentReport, ExperimentSpec, Plan,
 };
 pub use blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples};
+pub use boundary::Boundary;
 pub use switchback::{Period, SwitchbackPlan, compare_periods};
 pub use verify::{GuardWatch, PromiseRecord, Verdict, Verification, VerifyInput, verify};

@@ -1,4 +1,3 @@
-use super::blocks::Difference;
 use crate::stats;
 use foreglow_core::Seed;
 use rand::Rng;
@@ -36,9 +35,7 @@ impl SwitchbackPlan {
     }
 }
 
-/// The change against none from whole pairs of periods: one difference a pair, washout left out.
-///
-/// Returns the difference and its standard error as a number of independent pairs would give it; `None` below 2 pairs.
+/// The change against none from whole pairs of periods: one difference a pair, washout left out. `None` below 2 pairs.
 pub fn compare_periods(periods: &[Period<'_>], washout: usize) -> Option<SwitchbackDifference> {
     let value = |p: &Period<'_>| {
         let kept: Vec<f64> = p.values.iter().skip(washout).copied().filter(|v| v.is_finite()).collect();
@@ -58,13 +55,12 @@ pub fn compare_periods(periods: &[Period<'_>], washout: usize) -> Option<Switchb
         return None;
     }
     let n = differences.len() as f64;
-    let d = Difference {
+    Some(SwitchbackDifference {
         value: stats::mean(&differences),
         se: stats::sd(&differences) / n.sqrt(),
-        n,
+        pairs: differences.len(),
         base: stats::mean(&bases),
-    };
-    Some(SwitchbackDifference { value: d.value, se: d.se, pairs: differences.len(), base: d.base })
+    })
 }
 
 /// The effect over pairs of periods.

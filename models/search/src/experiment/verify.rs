@@ -1,8 +1,8 @@
 //! Whether an applied recommendation keeps its promise.
 
 use super::blocks::{FEWEST_BLOCKS, Samples, blocks, difference};
+use super::boundary::Boundary;
 use crate::{Goal, Relative, stats};
-use foreglow_core::stats::Boundary;
 use serde::{Deserialize, Serialize};
 
 /// A guard-rail to be watched after the change.

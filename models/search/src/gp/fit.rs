@@ -203,4 +203,35 @@ mod tests {
         let (means, cov) = gp.joint(&q, &q);
         assert!((means[0] - m).abs() < 1e-9 && (cov[0] - cov[2]).abs() < 1e-9);
     }
+
+    #[test]
+    fn sources_explain_what_they_can() {
+        // The target is minus twice the source plus something of its own.
+        let source = data(40, 0.02);
+        let h = fit_hyper(&source, &[0, 1, 2], 3);
+        let learned = Gp::new(&h, &[0, 1, 2], &source).unwrap();
+        let x: Vec<Vec<f64>> = source.x[..10].iter().map(|p| p.iter().map(|v| 1.0 - v).collect()).collect();
+        let y = x.iter().map(|p| -2.0 * learned.mean(p) + 0.3 * p[2]).collect();
+        let target = Data { known: vec![0.0; 10], x, y };
+        let flat = Hyper { lengths: vec![1.0; 3], signal: 0.1, noise: 1e-4 };
+        let sources = std::sync::Arc::new(super::super::Sources { processes: vec![learned], weight: (0.5, 4.0) });
+        let gp = Gp::with_sources(&flat, &[0, 1, 2], &target, Some(sources)).unwrap();
+        assert!((gp.source_weights()[0] + 2.0).abs() < 0.25, "{:?}", gp.source_weights());
+        let alone = Gp::new(&flat, &[0, 1, 2], &target).unwrap();
+        assert!(gp.leave_one_out_density() > alone.leave_one_out_density());
+        let q = [0.3, 0.6, 0.2];
+        let (m, s, dm, ds) = gp.posterior_gradient(&q);
+        let (m2, s2) = gp.posterior(&q);
+        assert!((m - m2).abs() < 1e-9 && (s - s2).abs() < 1e-9 && (gp.mean(&q) - m).abs() < 1e-9);
+        for i in 0..3 {
+            let (mut a, mut b) = (q, q);
+            a[i] += 1e-5;
+            b[i] -= 1e-5;
+            let (pa, pb) = (gp.posterior(&a), gp.posterior(&b));
+            assert!(((pa.0 - pb.0) / 2e-5 - dm[i]).abs() < 1e-4, "{i}");
+            assert!(((pa.1 - pb.1) / 2e-5 - ds[i]).abs() < 1e-3, "{i}");
+        }
+        let (means, cov) = gp.joint(&q, &q);
+        assert!((means[0] - m).abs() < 1e-9 && (cov[0] - cov[2]).abs() < 1e-9);
+    }
 }

@@ -7,7 +7,7 @@ mod kernel;
 mod process;
 
 pub(crate) use fit::fit_hyper;
-pub(crate) use process::{Data, Gp};
+pub(crate) use process::{Data, Gp, Sources};
 
 /// The numbers that the marginal likelihood chooses.
 #[derive(Debug, Clone, PartialEq)]

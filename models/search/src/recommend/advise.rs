@@ -116,11 +116,10 @@ impl<'a> Adviser<'a> {
 
     fn candidate(&self) -> Result<Assignment, String> {
         let mut rng = self.study.spec().seed.child("advise").rng();
-        let within =
-            |a: &Assignment| {
-                let reachable = |p: &crate::space::Parameter| a.get(p.name()).is_none_or(|v| p.within_reach(v));
-                self.space.parameters().iter().all(reachable) && self.space.keeps_rules(a)
-            };
+        let within = |a: &Assignment| {
+            let reachable = |p: &crate::space::Parameter| a.get(p.name()).is_none_or(|v| p.within_reach(v));
+            self.space.parameters().iter().all(reachable) && self.space.keeps_rules(a)
+        };
         let mut pool: Vec<Assignment> = self
             .study
             .trials()

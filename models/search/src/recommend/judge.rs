@@ -7,7 +7,11 @@ use crate::{Assignment, ChangeCost, Effect, stats};
 /// What stands beside a recommended change: evidence, risk, effort of checking it, and what matters.
 impl Adviser<'_> {
     pub(super) fn evidence(&self, candidate: &Assignment) -> Evidence {
-        let usable: Vec<&Trial> = self.study.trials().iter().filter(|t| t.usable().is_some()).collect();
+        let ask = self.study.view();
+        let usable: Vec<&Trial> =
+            self.study.trials().iter().filter(|t| t.usable().is_some() && ask.is_here(t)).collect();
+        let contexts: std::collections::BTreeSet<String> =
+            usable.iter().map(|t| crate::assignment_key(&t.context)).collect();
         let mut nearest = Nearest { trial: 0, distance: f64::INFINITY, parameters: Assignment::new() };
         for t in &usable {
             let distance = self.space.distance(&t.parameters, candidate);
@@ -25,6 +29,8 @@ impl Adviser<'_> {
                 n if n == usable.len() => Basis::Randomised,
                 _ => Basis::Mixed,
             },
+            contexts: contexts.len(),
+            unverified: chosen == 0,
         }
     }
 
@@ -52,7 +58,20 @@ impl Adviser<'_> {
             add(1, format!("nothing nearer than {:.2} was measured", evidence.nearest.distance));
         }
         if evidence.basis == Basis::Observational {
-            add(2, "all trials were only watched: something else may have caused the differences".to_owned());
+            add(
+                2,
+                "unverified: all trials were only watched, and something else may have caused the differences"
+                    .to_owned(),
+            );
+        }
+        if let Some(d) = self.study.drift().filter(crate::Drift::is_real) {
+            add(
+                2,
+                format!(
+                    "the current configuration itself moved by {:+.1} % since its first measurements",
+                    100.0 * d.relative
+                ),
+            );
         }
         if cost == ChangeCost::Restart {
             add(1, "the change needs a restart".to_owned());

@@ -6,8 +6,10 @@
 mod advise;
 mod importance;
 mod judge;
+mod partial;
 
 pub use advise::AdviceOptions;
+pub use partial::{Curve, CurvePoint, PartialEffect};
 
 use crate::{Assignment, ChangeCost, SearchError, Value};
 use foreglow_core::Timestamp;
@@ -89,6 +91,12 @@ pub struct Evidence {
     pub nearest: Nearest,
     /// How the trials came about.
     pub basis: Basis,
+    /// Different contexts (workloads, environments) among them.
+    #[serde(default)]
+    pub contexts: usize,
+    /// Whether the promise rests on observation alone and nothing was tried on purpose.
+    #[serde(default)]
+    pub unverified: bool,
 }
 
 /// How much a parameter matters.

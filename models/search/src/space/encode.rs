@@ -32,7 +32,8 @@ impl SearchSpace {
         let mut kept = self.raw(&self.anchor);
         for _ in 0..24 {
             let t = f64::midpoint(low, high);
-            let between: Vec<f64> = self.anchor.iter().zip(unit).map(|(a, u)| a + t * (u.clamp(0.0, 1.0) - a)).collect();
+            let between: Vec<f64> =
+                self.anchor.iter().zip(unit).map(|(a, u)| a + t * (u.clamp(0.0, 1.0) - a)).collect();
             let a = self.raw(&between);
             if self.keeps_rules(&a) {
                 (low, kept) = (t, a);

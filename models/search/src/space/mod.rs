@@ -70,7 +70,10 @@ impl SearchSpace {
         let current = self.current().map(|c| self.to_unit(&c));
         let found = current.into_iter().chain(tries.map(|u| self.spread(&u))).find(|u| self.keeps_rules(&self.raw(u)));
         self.anchor = found.ok_or_else(|| SearchError::Space {
-            problem: format!("no configuration was found that keeps all rules among {SEARCHED}: {}", self.rule_texts().join(", ")),
+            problem: format!(
+                "no configuration was found that keeps all rules among {SEARCHED}: {}",
+                self.rule_texts().join(", ")
+            ),
         })?;
         Ok(self)
     }

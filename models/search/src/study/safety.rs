@@ -121,7 +121,10 @@ impl Study {
         }
         let today = |c: &&AppliedChange| c.cost == ChangeCost::Restart && now.ms() - c.at.ms() < 86_400_000;
         if cost == ChangeCost::Restart && made.iter().filter(today).count() >= safety.restarts_per_day {
-            return Err(format!("{} restarts were made in the last 24 hours: no more are allowed", safety.restarts_per_day));
+            return Err(format!(
+                "{} restarts were made in the last 24 hours: no more are allowed",
+                safety.restarts_per_day
+            ));
         }
         Ok(())
     }
@@ -143,6 +146,10 @@ impl Study {
         let se = (stats::sd(early).powi(2) / early.len() as f64 + stats::sd(late).powi(2) / late.len() as f64).sqrt();
         // Few repeats say little of their own spread: a thousandth of the level is the least error believed.
         let se = se.max(1e-3 * a.abs());
-        Some(Drift { measured: values.len(), relative: if a == 0.0 { 0.0 } else { (b - a) / a.abs() }, z: (b - a) / se.max(1e-300) })
+        Some(Drift {
+            measured: values.len(),
+            relative: if a == 0.0 { 0.0 } else { (b - a) / a.abs() },
+            z: (b - a) / se.max(1e-300),
+        })
     }
 }

@@ -136,11 +136,13 @@ impl StudySpec {
                 space.canonical(&c)?;
             }
             None if self.mode.is_careful() => {
-                return bad("parameters", "need `current` values in the modes `canary` and `auto`: safety counts from them");
+                return bad(
+                    "parameters",
+                    "need `current` values in the modes `canary` and `auto`: safety counts from them",
+                );
             }
             None => {}
         }
         Ok(Study::new(self, space))
     }
 }
-

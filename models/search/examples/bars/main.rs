@@ -2,6 +2,10 @@
 //!
 //! ```text
 //! cargo run -p foreglow-search --example bars -- bbob,storm_wc,llvm auto,bayes 50,200 10 [noise] [threads]
+//! cargo run -p foreglow-search --example bars -- x264                      # transfer between environments
+//! cargo run -p foreglow-search --example bars -- promises 0.1 20          # promised against real effect: noise, seeds
+//! cargo run -p foreglow-search --example bars -- canary 100               # unsafe trials: runs
+//! cargo run -p foreglow-search --example bars -- long                     # a suggestion after 20,000 trials in 20-D
 //! ```
 //!
 //! Prints, for each suite, designer and budget: regret (BBOB: geometric mean over functions of the median over seeds,
@@ -16,15 +20,26 @@ use foreglow_search::backtest::{BacktestSpec, BacktestTrial, Table, bbob, replay
 use foreglow_search::{Assignment, DesignerKind, Goal, ParameterSpec, SearchSpace, SpaceSpec, Value};
 use rand::Rng;
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+mod promises;
+mod tables;
+
+use tables::read_table;
 
 const DIMS: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |i: usize, default: &str| args.get(i).cloned().unwrap_or_else(|| default.to_owned());
+    match arg(0, "").as_str() {
+        "x264" => return promises::transfer(arg(1, "10").parse()?),
+        "promises" => return promises::promises(arg(1, "0.1").parse()?, arg(2, "20").parse()?),
+        "canary" => return promises::canary(arg(1, "100").parse()?),
+        "long" => return promises::long(),
+        _ => {}
+    }
     let designers: Vec<DesignerKind> = arg(1, "auto").split(',').map(str::parse).collect::<Result<_, _>>()?;
     let budgets: Vec<usize> = arg(2, "50").split(',').map(str::parse).collect::<Result<_, _>>()?;
     let seeds: u64 = arg(3, "10").parse()?;
@@ -61,28 +76,6 @@ fn subjects(suite: &str) -> Result<Vec<Subject>, Box<dyn Error>> {
             _ => table(&format!("{suite}.csv"), Goal::Min, ""),
         },
     }
-}
-
-/// A table of numbers; columns that end in `+` or `-`, and the last one, are objectives and never parameters.
-fn read_table(file: &str, goal: Goal, objective: &str) -> Result<Table, Box<dyn Error>> {
-    let root = std::env::var("FOREGLOW_DATA")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-    let path = root.join("tuning").join(file);
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let mut lines = text.lines();
-    let names: Vec<&str> = lines.next().ok_or("an empty file")?.split(',').collect();
-    let mut columns = vec![Vec::new(); names.len()];
-    for line in lines {
-        for (column, cell) in columns.iter_mut().zip(line.split(',')) {
-            column.push(cell.parse::<f64>()?);
-        }
-    }
-    let target = names.iter().position(|n| *n == objective).unwrap_or(names.len() - 1);
-    let is_parameter = |i: usize| i != target && !names[i].ends_with(['+', '-']) && i + 1 != names.len();
-    let kept: Vec<usize> = (0..names.len()).filter(|i| is_parameter(*i)).collect();
-    let parameters: Vec<String> = kept.iter().map(|i| names[*i].to_owned()).collect();
-    let values: Vec<Vec<f64>> = kept.iter().map(|i| columns[*i].clone()).collect();
-    Ok(Table::new(&parameters, &values, columns[target].clone(), goal)?)
 }
 
 fn run(
@@ -159,7 +152,7 @@ fn replay(subject: &Subject, seed: u64, spec: &BacktestSpec) -> Result<Vec<Backt
 }
 
 /// CPU milliseconds of this thread; 0 where the system does not say.
-fn cpu_ms() -> f64 {
+pub(crate) fn cpu_ms() -> f64 {
     std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()
         .and_then(|t| t.split_whitespace().next()?.parse::<f64>().ok())

@@ -1,4 +1,4 @@
-use super::distribution::{normal_quantile, student_t_quantile};
+use foreglow_core::stats::{normal_quantile, student_t_quantile};
 
 /// How many standard errors a difference must be away from 0 at a look, so that over all looks together a false alarm
 /// has at most probability `alpha`.
@@ -55,7 +55,7 @@ impl Boundary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Seed;
+    use foreglow_core::Seed;
     use rand_distr::{Distribution, StandardNormal};
 
     #[test]
