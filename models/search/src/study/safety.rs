@@ -1,6 +1,7 @@
 use super::{Mode, Study};
 use crate::trial::{Source, TrialState};
 use crate::{ChangeCost, SearchError, assignment_key, stats};
+use foreglow_core::stats::student_t_cdf;
 use foreglow_core::{TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -63,14 +64,14 @@ pub struct Drift {
     pub measured: usize,
     /// Mean of the later half relative to the mean of the earlier half: 0.1 is 10 % more.
     pub relative: f64,
-    /// That difference in standard errors.
-    pub z: f64,
+    /// The probability of as large a difference by chance (Student's test of the two halves, pooled spread).
+    pub p: f64,
 }
 
 impl Drift {
-    /// Whether it is more than chance: beyond 2.6 standard errors (1 %) and 2 %.
+    /// Whether it is more than chance: under 1 %, and at least 2 % of the level.
     pub fn is_real(&self) -> bool {
-        self.z.abs() > 2.6 && self.relative.abs() > 0.02
+        self.p < 0.01 && self.relative.abs() > 0.02
     }
 }
 
@@ -143,13 +144,12 @@ impl Study {
         }
         let (early, late) = values.split_at(values.len() / 2);
         let (a, b) = (stats::mean(early), stats::mean(late));
-        let se = (stats::sd(early).powi(2) / early.len() as f64 + stats::sd(late).powi(2) / late.len() as f64).sqrt();
+        let (n, m) = (early.len() as f64, late.len() as f64);
+        let df = n + m - 2.0;
+        let pooled = ((n - 1.0) * stats::sd(early).powi(2) + (m - 1.0) * stats::sd(late).powi(2)) / df;
         // Few repeats say little of their own spread: a thousandth of the level is the least error believed.
-        let se = se.max(1e-3 * a.abs());
-        Some(Drift {
-            measured: values.len(),
-            relative: if a == 0.0 { 0.0 } else { (b - a) / a.abs() },
-            z: (b - a) / se.max(1e-300),
-        })
+        let se = (pooled * (1.0 / n + 1.0 / m)).sqrt().max(1e-3 * a.abs()).max(1e-300);
+        let relative = if a == 0.0 { 0.0 } else { (b - a) / a.abs() };
+        Some(Drift { measured: values.len(), relative, p: 2.0 * student_t_cdf(-((b - a) / se).abs(), df) })
     }
 }
