@@ -103,7 +103,9 @@ impl Problem {
             + match self.function {
                 1 => squares(&z),
                 3 => {
-                    z.iter_mut().for_each(|v| *v = oscillated(*v));
+                    for v in &mut z {
+                        *v = oscillated(*v);
+                    }
                     asymmetric(&mut z, 0.2);
                     z.iter_mut().enumerate().for_each(|(i, v)| *v *= 10f64.powf(0.5 * share(i)));
                     rastrigin(&z)
@@ -122,7 +124,9 @@ impl Problem {
                 }
                 8 => {
                     let factor = ((d as f64).sqrt() / 8.0).max(1.0);
-                    z.iter_mut().for_each(|v| *v = factor * *v + 1.0);
+                    for v in &mut z {
+                        *v = factor * *v + 1.0;
+                    }
                     z.windows(2).map(|w| 100.0 * (w[0] * w[0] - w[1]).powi(2) + (w[0] - 1.0).powi(2)).sum()
                 }
                 10 => {
@@ -135,7 +139,9 @@ impl Problem {
                 }
                 15 => {
                     let mut z = times(&self.first, &z);
-                    z.iter_mut().for_each(|v| *v = oscillated(*v));
+                    for v in &mut z {
+                        *v = oscillated(*v);
+                    }
                     asymmetric(&mut z, 0.2);
                     rastrigin(&times(&self.second, &z))
                 }

@@ -104,7 +104,9 @@ impl Bandit {
             push(c, &mut arms);
         }
         if let Some(all) = space.enumerate(self.arms) {
-            all.into_iter().for_each(|a| push(a, &mut arms));
+            for a in all {
+                push(a, &mut arms);
+            }
         } else {
             let best = ask.safe_losses().into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
             let best = best.map(|b| ask.trials[b.0].parameters.clone());

@@ -46,7 +46,7 @@ impl Designer for Bayes {
         let here = ask.here();
         if here < first || ask.losses().len() < 3 {
             // Every second of the first trials tries what was best in another environment.
-            if here % 2 == 0
+            if here.is_multiple_of(2)
                 && let Some(p) = transfer::from_elsewhere(ask, here / 2)
             {
                 return Ok(p);

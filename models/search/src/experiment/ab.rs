@@ -290,7 +290,7 @@ impl Experiment {
         let mut comparisons = Vec::new();
         for (m, periods) in spec.metrics.iter().zip(metrics) {
             let length = periods.first().map_or(0, |p| p.values.len());
-            let total = if length == 0 { 0.0 } else { (spec.samples / length) as f64 };
+            let total = spec.samples.checked_div(length).unwrap_or(0) as f64;
             let d = compare_periods(periods, washout);
             let pairs = d.map_or(0, |d| d.pairs);
             let found = d.map(|d| (d.value, d.se, d.pairs as f64, d.base));

@@ -31,7 +31,7 @@ impl SwitchbackPlan {
     /// slow drift cancels and daily rhythm cannot align with one arm.
     pub fn treated(&self, k: u64) -> bool {
         let first: bool = self.seed.child("switchback").nth(k / 2).rng().r#gen();
-        first == (k % 2 == 0)
+        first == k.is_multiple_of(2)
     }
 }
 
