@@ -82,6 +82,10 @@ impl Chunk {
     /// Goes back from the gradient of the states of the top layer, shape (sequences, hidden) of the last one or
     /// (sequences, steps, hidden) of `each`; adds to `gradient`; writes the gradient of the inputs, shape
     /// (sequences, steps, inputs), where there is room for it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; each is a different thing that the pass reads or writes"
+    )]
     pub(super) fn backward(
         &mut self,
         path: KernelPath,

@@ -13,6 +13,10 @@
 //! This is the one module where `unsafe` is allowed. The portable path is its bounds-checked twin: the same index
 //! arithmetic, every access checked.
 #![expect(unsafe_code, reason = "vector loads without bounds checks; each block says why it is sound")]
+#![expect(
+    clippy::inline_always,
+    reason = "vector code called without inlining leaves its target features and its registers"
+)]
 
 mod backward;
 mod buffer;

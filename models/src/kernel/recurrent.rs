@@ -234,10 +234,14 @@ impl Recurrent {
         let mut loss = 0.0;
         for s in &shards {
             loss += s.loss;
-            head.iter_mut().zip(&s.head).for_each(|(t, f)| *t += f);
+            for (t, f) in head.iter_mut().zip(&s.head) {
+                *t += f;
+            }
         }
         if let Some((first, rest)) = shards.split_first_mut() {
-            rest.iter().for_each(|s| first.stack.add(&s.stack));
+            for s in rest.iter() {
+                first.stack.add(&s.stack);
+            }
             first.stack.unpack(&self.shape, gradient);
         } else {
             gradient.fill(0.0);
