@@ -57,7 +57,8 @@ impl Pareto {
             .configure(|s| s.max_iters(60))
             .timer(false)
             .run();
-        let Some((u, cost)) = run.ok().and_then(|r| r.state().get_best_param().map(|u| (*u, r.state().get_best_cost())))
+        let Some((u, cost)) =
+            run.ok().and_then(|r| r.state().get_best_param().map(|u| (*u, r.state().get_best_cost())))
         else {
             return exponential;
         };

@@ -10,7 +10,9 @@ const PRIOR: f64 = 40.0;
 /// The tail forgets what lies further back than about so many observations.
 const MEMORY: f64 = 4000.0;
 /// An excess counts for no more than this many mean excesses, so that one wild value does not own the tail.
-const LARGEST_EXCESS: f64 = 6.0;
+const LARGEST_EXCESS: f64 = 4.0;
+/// The excesses that the prior is worth.
+const PRIOR_EXCESSES: f64 = 10.0;
 /// Scores closer than this are not told apart.
 const FINEST: f64 = 0.01;
 /// Heaviest tail: beyond it the second moment, from which the shape is taken, does not exist.
@@ -100,7 +102,7 @@ impl<'a> RunningTail<'a> {
         if raw > s[3] {
             let e = (raw - s[3]).min(LARGEST_EXCESS * s[4]);
             // The moments see only exceedances: one observation in fifty.
-            let gain = (1.0 / (n * TAILS[2]).max(4.0)).min(0.25);
+            let gain = 1.0 / (s[0] * TAILS[2] + PRIOR_EXCESSES);
             s[4] += gain * (e - s[4]);
             s[5] += gain * (e * e - s[5]);
         }

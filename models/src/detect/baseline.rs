@@ -2,8 +2,8 @@
 
 use super::profile::ProfileShape;
 use crate::calibrate::RunningTail;
-use foreglow_core::stats::MAD_TO_SD;
 use foreglow_core::signals::Worse;
+use foreglow_core::stats::MAD_TO_SD;
 use foreglow_core::{Step, Timestamp};
 
 /// The newest values that level and spread begin, and begin again, from.

@@ -112,9 +112,7 @@ pub fn fit_detector(
                 optimizer: fit.training.map(|t| t.1),
             }))
         }
-        DetectorSpec::Amplitude => {
-            plain(FittedDetector::Amplitude(AmplitudeDetector::fit(stacked(groups)?.view())))
-        }
+        DetectorSpec::Amplitude => plain(FittedDetector::Amplitude(AmplitudeDetector::fit(stacked(groups)?.view()))),
         DetectorSpec::Shift(p) => plain(FittedDetector::Shift(ShiftDetector::fit(stacked(groups)?.view(), p))),
     }
 }
@@ -135,6 +133,15 @@ impl FittedDetector {
             Self::Residual(d) => d.as_ref(),
             Self::Amplitude(d) => d,
             Self::Shift(d) => d,
+        }
+    }
+
+    /// Factors that make squared raw scores of signals their parts in the row, where a detector knows better than their
+    /// tail probabilities.
+    pub fn blame(&self) -> Option<&[f64]> {
+        match self {
+            Self::Pca(d) => Some(d.blame()),
+            _ => None,
         }
     }
 

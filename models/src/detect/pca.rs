@@ -39,6 +39,8 @@ pub(crate) fn principal_directions(covariance: &Array2<f64>, share: f64) -> Resu
 pub struct PcaDetector {
     /// One row a direction.
     directions: Array2<f64>,
+    /// What makes a squared residual the signal's part in it, see [`PcaDetector::blame`].
+    blame: Vec<f64>,
     clip: f64,
     judge: Judge,
 }
@@ -57,7 +59,15 @@ impl PcaDetector {
         let covariance = z.t().dot(&z) / z.nrows() as f64;
         let directions = principal_directions(&covariance, params.variance)?.reversed_axes();
         let directions = directions.as_standard_layout().to_owned();
-        Ok(Self { directions, clip: params.clip, judge: params.judge })
+        Ok(Self { blame: blame(&directions), directions, clip: params.clip, judge: params.judge })
+    }
+
+    /// One factor a signal: a squared residual times it is how much of the row's squared residual would go if that
+    /// signal alone were put right (reconstruction-based contribution, Alcala and Qin 2009,
+    /// doi:10.1016/j.automatica.2009.02.027). The plain residual smears: a signal that leads others shows in theirs. With
+    /// one signal at fault this one is the largest.
+    pub fn blame(&self) -> &[f64] {
+        &self.blame
     }
 
     /// Number of kept directions.
@@ -90,15 +100,28 @@ impl PcaDetector {
         if values.iter().any(|v| !v.is_finite()) {
             return Err(ModelError::artifact(name, "a direction is not finite; fit the artifact again"));
         }
-        let directions = Array2::from_shape_vec((k, d), values.to_vec())
-            .map_err(|e| ModelError::artifact(&name, e.to_string()))?;
+        let directions =
+            Array2::from_shape_vec((k, d), values.to_vec()).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
         let head = map.f64s_of(&format!("{prefix}pca"), 2)?;
         if !(head[0] > 0.0) {
             return Err(ModelError::artifact(format!("{prefix}pca"), format!("a clip of {}", head[0])));
         }
         let judge = if head[1] == 0.0 { Judge::Signals } else { Judge::Row };
-        Ok(Self { directions, clip: head[0], judge })
+        Ok(Self { blame: blame(&directions), directions, clip: head[0], judge })
     }
+}
+
+/// `1 / (1 - squared length of the signal's row of directions)`: of a signal that the directions explain wholly nothing
+/// is left over, and it gets no blame.
+fn blame(directions: &Array2<f64>) -> Vec<f64> {
+    directions
+        .columns()
+        .into_iter()
+        .map(|c| {
+            let left = 1.0 - c.iter().map(|v| v * v).sum::<f64>();
+            if left > 1e-9 { 1.0 / left } else { 0.0 }
+        })
+        .collect()
 }
 
 impl Detector for PcaDetector {
@@ -137,8 +160,41 @@ impl Detector for PcaDetector {
         }
         if self.judge == Judge::Row {
             out.group = sum;
-            for o in &mut out.signals {
-                *o = if o.is_nan() { 0.0 } else { *o * *o };
+            for (o, w) in out.signals.iter_mut().zip(&self.blame) {
+                *o = if o.is_nan() { 0.0 } else { *o * *o * w };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foreglow_core::{Seed, Timestamp};
+    use rand::Rng;
+
+    #[test]
+    fn blames_the_one_signal_that_left() {
+        let mut rng = Seed(3).rng();
+        let rows = Array2::from_shape_fn((400, 1), |_| rng.r#gen::<f64>() * 3.4 - 1.7)
+            .dot(&ndarray::array![[1.0, 1.0, 1.0]])
+            + Array2::from_shape_fn((400, 3), |_| 0.1 * rng.r#gen::<f64>());
+        for judge in [Judge::Signals, Judge::Row] {
+            let fitted = PcaDetector::fit(rows.view(), &PcaParams { judge, ..PcaParams::default() }).unwrap();
+            assert_eq!(fitted.rank(), 1);
+            for strange in 0..3 {
+                let mut z = [0.2; 3];
+                z[strange] += 15.0;
+                let mut out = RawScore::new(3);
+                fitted.step(&mut [], &Row { time: Timestamp(0), values: &z, gap: 0 }, &mut out);
+                let part = |i: usize| {
+                    if judge == Judge::Row {
+                        out.signals[i]
+                    } else {
+                        out.signals[i] * out.signals[i] * fitted.blame()[i]
+                    }
+                };
+                assert!((0..3).all(|i| i == strange || part(i) < 0.5 * part(strange)), "{:?}", out.signals);
             }
         }
     }

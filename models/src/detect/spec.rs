@@ -156,11 +156,14 @@ impl Default for PersistenceParams {
 }
 
 impl DetectorSpec {
-    /// The members of the recommended recipe.
+    /// The members of the recommended recipe, chosen on faults injected into train rows: residuals of two linear models
+    /// and a net, operating states, amplitude as it is, what is new for the online baseline, and how long it lasts.
     pub fn recommended() -> Vec<Self> {
         vec![
             Self::Pca(PcaParams::default()),
+            Self::Pca(PcaParams { variance: 0.99, ..PcaParams::default() }),
             Self::Autoencoder(AutoencoderMember::default()),
+            Self::Cluster(ClusterParams { method: ClusterKind::Gmm, ..ClusterParams::default() }),
             Self::Amplitude,
             Self::Baseline,
             Self::Persistence(PersistenceParams::default()),

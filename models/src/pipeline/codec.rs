@@ -68,9 +68,9 @@ fn load_detectors(
             let prefix = detector_prefix(owner, i);
             if weights.contains(&format!("{prefix}shared")) {
                 let theirs = shared.and_then(|s| s.detectors.get(i)?.clone());
-                return theirs
-                    .map(Some)
-                    .ok_or_else(|| ModelError::artifact(&prefix, "a shared detector is missing; fit the artifact again"));
+                return theirs.map(Some).ok_or_else(|| {
+                    ModelError::artifact(&prefix, "a shared detector is missing; fit the artifact again")
+                });
             }
             if !weights.contains(&format!("{prefix}detector")) {
                 return Ok(None);
@@ -178,8 +178,7 @@ impl Pipeline {
                 load_parts((weights, calibration), shape, Some(&shared), &owner).map(|p| (g, p))
             })
             .collect::<Result<BTreeMap<_, _>, _>>()?;
-        let forecaster =
-            if head.forecaster { Some(FittedForecaster::load(weights, "forecaster/")?) } else { None };
+        let forecaster = if head.forecaster { Some(FittedForecaster::load(weights, "forecaster/")?) } else { None };
         pipeline.fitted = Some(Fitted {
             step: head.step,
             rules: head.signals.iter().map(|p| SignalRule::of(&pipeline.rules, &p.key.name)).collect(),

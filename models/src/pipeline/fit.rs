@@ -104,9 +104,9 @@ pub fn fit_pipeline(
     let step = groups[0].step;
     let members = Member::of(recipe, signals.len());
     let by_signal: Vec<SignalRule> = signals.iter().map(|p| SignalRule::of(rules, &p.key.name)).collect();
-    let usable = warm.and_then(|(p, o)| p.fitted.as_ref().map(|f| (f, o, p))).filter(|(f, _, p)| {
-        f.signals == signals && p.recipe.detectors == recipe.detectors && f.step == step
-    });
+    let usable = warm
+        .and_then(|(p, o)| p.fitted.as_ref().map(|f| (f, o, p)))
+        .filter(|(f, _, p)| f.signals == signals && p.recipe.detectors == recipe.detectors && f.step == step);
     let mut notes = Vec::new();
     if warm.is_some() && usable.is_none() {
         notes.push("warm start not taken: the earlier artifact has other signals, detectors or step".to_owned());
@@ -153,12 +153,17 @@ pub fn fit_pipeline(
         return Err(ModelError::data("the calibration", "no group has a calibration row; give a longer history"));
     }
     let pooled = Arc::new(Calibration::fit(&members, &thin.iter().collect::<Vec<_>>()));
-    let own_maps: Vec<Arc<Calibration>> = fitted
-        .par_iter()
-        .map(|(_, _, held)| {
-            if held.rows >= LEAST_ROWS { Arc::new(Calibration::fit(&members, &[held])) } else { Arc::clone(&pooled) }
-        })
-        .collect();
+    let own_maps: Vec<Arc<Calibration>> =
+        fitted
+            .par_iter()
+            .map(|(_, _, held)| {
+                if held.rows >= LEAST_ROWS {
+                    Arc::new(Calibration::fit(&members, &[held]))
+                } else {
+                    Arc::clone(&pooled)
+                }
+            })
+            .collect();
 
     let mut optimizer = TensorMap::default();
     let mut kept = BTreeMap::new();
@@ -271,9 +276,10 @@ impl Fit<'_> {
                 continue;
             }
             let old = before.as_ref().and_then(|(d, owner)| d.get(i).and_then(Option::as_ref).map(|d| (d, owner)));
-            let memory = old.as_ref().zip(self.warm).and_then(|((_, owner), (_, map))| {
-                OptimizerState::load(map, &optimizer_prefix(owner, i)).ok()
-            });
+            let memory = old
+                .as_ref()
+                .zip(self.warm)
+                .and_then(|((_, owner), (_, map))| OptimizerState::load(map, &optimizer_prefix(owner, i)).ok());
             let start = old.map(|(d, _)| (d.as_ref(), memory.as_ref()));
             match fit_detector(spec, rows, start, self.season, seed.nth(i as u64)) {
                 Ok(Some(fit)) => {
@@ -346,7 +352,11 @@ impl Fit<'_> {
         let rows: Vec<ScaledRows<'_>> = groups
             .iter()
             .zip(&scaled)
-            .map(|(g, v)| ScaledRows { values: v.view(), start: g.start.plus(g.fit.start as i64 * g.step.ms()), step: g.step })
+            .map(|(g, v)| ScaledRows {
+                values: v.view(),
+                start: g.start.plus(g.fit.start as i64 * g.step.ms()),
+                step: g.step,
+            })
             .collect();
         let before = warm.map(|f| (&f.shared.detectors[..], "shared/".to_owned()));
         let weights = self.weights(&rows, false, before, None, self.seed.child("shared"))?;

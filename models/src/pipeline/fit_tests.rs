@@ -187,7 +187,8 @@ fn wild_missing_and_short_input() {
     }
     // A dozen rows: members that need more are left out, and the fit says so.
     let short = GroupHistory { fit: 0..12, calibrate: 12..20, ..history(0, &tables[0]) };
-    let f = fit_pipeline("t", &every_member(), &signals(), &Signals::default(), &[short], None, Seed(1), &|_| {}).unwrap();
+    let f =
+        fit_pipeline("t", &every_member(), &signals(), &Signals::default(), &[short], None, Seed(1), &|_| {}).unwrap();
     assert!(f.notes.iter().any(|n| n.contains("without autoencoder")), "{:?}", f.notes);
     run(&f.pipeline, &label(0), &tables[0]);
     let constant = Array2::from_elem((ROWS, 5), 3.0);
@@ -232,7 +233,8 @@ fn one_signal_and_a_warm_start() {
     let recipe = Recipe::default();
     let one = t.slice(ndarray::s![.., ..1]).to_owned();
     let only = [PipelineSignal { key: MetricKey::new("a", Labels::default()), required: true }];
-    let f = fit_pipeline("one", &recipe, &only, &Signals::default(), &[history(0, &one)], None, Seed(1), &|_| {}).unwrap();
+    let f =
+        fit_pipeline("one", &recipe, &only, &Signals::default(), &[history(0, &one)], None, Seed(1), &|_| {}).unwrap();
     assert!(!f.pipeline.member_names().is_empty() && !f.pipeline.member_names().contains(&"pca".to_owned()));
 
     let recipe = Recipe {
@@ -241,7 +243,8 @@ fn one_signal_and_a_warm_start() {
         ..Recipe::default()
     };
     let groups = [history(0, &t)];
-    let fit = |warm| fit_pipeline("w", &recipe, &signals(), &Signals::default(), &groups, warm, Seed(2), &|_| {}).unwrap();
+    let fit =
+        |warm| fit_pipeline("w", &recipe, &signals(), &Signals::default(), &groups, warm, Seed(2), &|_| {}).unwrap();
     let first = fit(None);
     assert!(!first.optimizer.is_empty());
     let second = fit(Some((&first.pipeline, &first.optimizer)));

@@ -165,7 +165,6 @@ impl Pass<'_> {
     pub(super) fn score(&self, state: &mut ScoreState, row: &Row<'_>, out: &mut RowScore) {
         let (line, baseline) = (state.line, state.baseline);
         let maps = &self.parts.calibration;
-        let mut signal_members = 0usize;
         let verdicts = self.run(&mut state.numbers, &baseline, row, out, |m, out| {
             let own = &maps.members[m];
             let work = &mut out.work;
@@ -173,25 +172,37 @@ impl Pass<'_> {
                 Scope::Signal => {
                     // Raw scores give way to -ln p; a signal that does not count says nothing unusual.
                     work.top.clear();
+                    let blame = match self.members[m].role {
+                        Role::Detector(at) => self.parts.detectors[at].as_ref().and_then(|d| d.blame()),
+                        _ => None,
+                    };
                     let mut total = 0.0;
                     for (i, raw) in work.raw.signals.iter_mut().enumerate() {
                         let p = own.signals[i].neg_ln_p(*raw);
-                        *raw = if p.is_nan() || work.counts[i] { p } else { 0.0 };
+                        let heard = if p.is_nan() || work.counts[i] { p } else { 0.0 };
                         if !p.is_nan() {
-                            work.top.push(*raw);
-                            work.signal_p[i] += p;
-                            work.signal_n[i] += 1.0;
-                            total += *raw * *raw;
+                            work.top.push(heard);
+                            // Where residuals smear over signals they say little of the one at hand.
+                            if blame.is_none() {
+                                work.signal_p[i] += p;
+                                work.signal_n[i] += 1.0;
+                            }
                         }
+                        // From here on the signal's part in the member's score.
+                        *raw = match blame {
+                            Some(factors) if heard > 0.0 => *raw * *raw * factors[i],
+                            None if heard > 0.0 => heard * heard,
+                            _ => 0.0,
+                        };
+                        total += *raw;
                     }
                     let p = own.group.neg_ln_p(top_three(&mut work.top));
                     out.members[m] = p;
-                    if total > 0.0 && p > 0.0 {
-                        for (e, v) in work.evidence.iter_mut().zip(&work.raw.signals) {
-                            *e += if v.is_nan() { 0.0 } else { p * v * v / total };
+                    if total > 0.0 && total.is_finite() && p > 0.0 {
+                        for (e, part) in work.evidence.iter_mut().zip(&work.raw.signals) {
+                            *e += p * part / total;
                         }
                     }
-                    signal_members += 1;
                 }
                 Scope::Group => {
                     let p = own.group.neg_ln_p(work.raw.group);
@@ -226,14 +237,14 @@ impl Pass<'_> {
         if !out.neg_ln_p.is_nan() {
             out.ready_in = 0;
         }
-        self.explain(signal_members, line, out);
+        self.explain(line, out);
     }
 
     /// Signals' own scores, bands and shares.
-    fn explain(&self, signal_members: usize, line: f64, out: &mut RowScore) {
+    fn explain(&self, line: f64, out: &mut RowScore) {
         let work = &mut out.work;
         for (i, s) in out.signals.iter_mut().enumerate() {
-            let own = if signal_members > 0 && work.signal_n[i] > 0.0 { work.signal_p[i] / work.signal_n[i] } else { s.neg_ln_p };
+            let own = if work.signal_n[i] > 0.0 { work.signal_p[i] / work.signal_n[i] } else { s.neg_ln_p };
             let verdict = Verdict { counts: work.counts[i], at_limit: work.limits[i] };
             s.neg_ln_p = if work.values[i].is_nan() { f64::NAN } else { SignalRule::hold(verdict, own, line) };
             let factor = self.parts.calibration.bands[i];

@@ -28,9 +28,9 @@ use foreglow_core::{AlertLine, Forecaster, Labels, MetricKey, Row, Seed, Step};
 use rules::SignalRule;
 use serde::{Deserialize, Serialize};
 
-/// Most past values a signal that a monitor keeps where nothing asks for more: two weeks of 15-minute steps fit, and a
-/// series with its baseline stays under 16 KiB.
-const LONGEST_HISTORY: usize = 1344;
+/// Most past values a signal that a monitor keeps where nothing asks for more: ten days of 15-minute steps fit, and a
+/// series with its baseline and the monitor's own books stays under 16 KiB.
+const LONGEST_HISTORY: usize = 960;
 
 /// One column of a fitted pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,9 +144,7 @@ impl Pipeline {
         let baseline = BaselineShape::new(step);
         let line = -self.alert_line(group, step).p_alert().ln();
         let (signals, numbers) = match &self.fitted {
-            Some(f) => {
-                (f.signals.len(), fitted::start(&f.members, f.parts(group), &baseline, f.signals.len()))
-            }
+            Some(f) => (f.signals.len(), fitted::start(&f.members, f.parts(group), &baseline, f.signals.len())),
             None => (signals, online::start(&baseline, signals)),
         };
         ScoreState { numbers, signals, step, line, baseline }

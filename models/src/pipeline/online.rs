@@ -55,7 +55,8 @@ pub(super) fn score(rules: &[SignalRule], state: &mut ScoreState, row: &Row<'_>,
     let (mut any_counts, mut any_limit, mut ready_in) = (false, false, usize::MAX);
     out.work.top.clear();
     for (i, s) in blocks.chunks_exact_mut(block(&shape)).take(n).enumerate() {
-        let rule = if s[0] >= 1.0 { rules.get(s[0] as usize - 1).copied().unwrap_or_default() } else { SignalRule::default() };
+        let rule =
+            if s[0] >= 1.0 { rules.get(s[0] as usize - 1).copied().unwrap_or_default() } else { SignalRule::default() };
         let x = rule.sensible(row.values[i]);
         out.work.values[i] = x;
         let said = shape.step(&mut s[1..], row.time, row.gap, x, rule.worse);
@@ -78,11 +79,8 @@ pub(super) fn score(rules: &[SignalRule], state: &mut ScoreState, row: &Row<'_>,
     let mut tail = RunningTail::new(head);
     let p = tail.neg_ln_p(raw);
     tail.learn(raw);
-    out.neg_ln_p = if any_limit && p.is_nan() {
-        state.line
-    } else {
-        SignalRule::hold_group(any_counts, any_limit, p, state.line)
-    };
+    out.neg_ln_p =
+        if any_limit && p.is_nan() { state.line } else { SignalRule::hold_group(any_counts, any_limit, p, state.line) };
     out.members[0] = out.neg_ln_p;
     let values = &out.work.values;
     to_shares(&mut out.work.evidence, |i| !values[i].is_nan());

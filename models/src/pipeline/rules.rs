@@ -61,7 +61,7 @@ impl SignalRule {
     pub(super) fn hold(verdict: Verdict, neg_ln_p: f64, line: f64) -> f64 {
         if verdict.at_limit {
             neg_ln_p.max(line)
-        } else if verdict.counts {
+        } else if verdict.counts || neg_ln_p.is_nan() {
             neg_ln_p
         } else {
             neg_ln_p.min(HELD * line)
@@ -146,6 +146,7 @@ budget = { per_day = 10.0 }
         assert!(at.at_limit && at.counts);
         assert_eq!(SignalRule::hold(at, 0.1, 7.0), 7.0);
         assert!(SignalRule::hold(r.judge(11.0, 10.0), 50.0, 7.0) < 7.0);
+        assert!(SignalRule::hold(r.judge(f64::NAN, 10.0), f64::NAN, 7.0).is_nan());
         let step: Step = "1m".parse().unwrap();
         let line = |l: Labels| line_of(&rules, Budget::default(), &l, step).p_alert();
         assert!((line(Labels::new([("host", "a")])) - 10.0 / 1440.0).abs() < 1e-12);
