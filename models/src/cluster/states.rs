@@ -125,6 +125,15 @@ impl OperatingStates {
         if row.iter().any(|v| v.is_finite()) { self.nearest(|j| self.scaling.apply(j, row[j])).1 } else { f64::NAN }
     }
 
+    /// [`OperatingStates::state_of`] and [`OperatingStates::strangeness`] at once, in one pass; `scaled` (one number a
+    /// signal) is where the scaled row is kept meanwhile.
+    pub fn judge(&self, row: &[f64], scaled: &mut [f64]) -> Option<(usize, f64)> {
+        for (j, (s, v)) in scaled.iter_mut().zip(row).enumerate() {
+            *s = self.scaling.apply(j, *v);
+        }
+        scaled.iter().any(|v| !v.is_nan()).then(|| self.nearest(|j| scaled[j]))
+    }
+
     /// Natural logarithm of the mixture's density in scaled units; `None` for k-means.
     pub fn log_density(&self, row: &[f64]) -> Option<f64> {
         match &self.kind {
@@ -168,14 +177,18 @@ impl OperatingStates {
                 (best.0, best.2)
             }
             Kind::Mixture(parts) => {
-                let mut best = (0, f64::NEG_INFINITY);
+                // As `log_density`, which sums in the same order.
+                let (mut best, mut top, mut sum) = (0, f64::NEG_INFINITY, 0.0);
                 for (s, g) in parts.iter().enumerate() {
                     let l = g.log_density(&z);
-                    if l > best.1 {
-                        best = (s, l);
+                    if l > top {
+                        sum = sum * (top - l).exp() + 1.0;
+                        (best, top) = (s, l);
+                    } else {
+                        sum += (l - top).exp();
                     }
                 }
-                (best.0, -log_density(parts, z))
+                (best, -(top + sum.ln()))
             }
         }
     }

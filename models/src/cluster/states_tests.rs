@@ -39,6 +39,9 @@ fn finds_the_states_by_itself() {
         assert!(s.strangeness(&[20.0, 25.0, 200.0, 7.0]) > near + 3.0, "{kind:?}");
         assert!(s.strangeness(&[1e308, -1e308, f64::NAN, 0.0]).is_finite());
         assert!(s.strangeness(&[f64::NAN; 4]).is_nan());
+        let (row, mut scaled) = ([40.0, f64::NAN, 300.0, 5.0], [0.0; 4]);
+        assert_eq!(s.judge(&row, &mut scaled), Some((1, s.strangeness(&row))));
+        assert_eq!(s.judge(&[f64::NAN; 4], &mut scaled), None);
         let mut off = [0.0; 4];
         s.deviations(&[0.0, 0.0, 300.0, f64::NAN], 0, &mut off);
         assert!(off[2].abs() > 1.0 && off[3] == 0.0);

@@ -1,4 +1,5 @@
-use super::spec::ShiftParams;
+use super::drift::Drift;
+use super::spec::{AmplitudeParams, Judge, ShiftParams};
 use crate::ModelError;
 use crate::artifact::TensorMap;
 use foreglow_core::stats::{MAD_TO_SD, mad, median};
@@ -10,6 +11,8 @@ use ndarray::ArrayView2;
 const LEAST_SPREAD: f64 = 0.1;
 /// The long mean is moved by no more than this many spreads a step.
 const HUBER: f64 = 3.0;
+/// Values are held inside ± this many deviations.
+const CLIP: f64 = 50.0;
 
 /// Median and robust spread of each scaled signal in train.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,22 +52,27 @@ impl RobustUnits {
     }
 }
 
-/// Amplitude: `|x - median| / MAD` of train, signal by signal. Plain, and what embeddings and residuals lose (PaAno with
-/// amplitude: arXiv 2606.08935). No state.
+/// Amplitude: how far values are from the centre of train, by row (squared train deviations, added) or signal by signal
+/// (`|x - median| / MAD`). Plain, and what embeddings and residuals lose (PaAno with amplitude: arXiv 2606.08935). State:
+/// a slow centre of each signal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AmplitudeDetector {
     units: RobustUnits,
+    judge: Judge,
+    drift: Drift,
 }
 
 impl AmplitudeDetector {
     /// Learns medians and spreads of scaled rows.
-    pub fn fit(rows: ArrayView2<'_, f64>) -> Self {
-        Self { units: RobustUnits::fit(rows) }
+    pub fn fit(rows: ArrayView2<'_, f64>, params: &AmplitudeParams) -> Self {
+        Self { units: RobustUnits::fit(rows), judge: params.judge, drift: Drift::new(params.adapt) }
     }
 
     /// Saves it under `prefix`.
     pub fn save(&self, map: &mut TensorMap, prefix: &str) {
         self.units.save(map, prefix);
+        let judge = f64::from(u8::from(self.judge == Judge::Row));
+        map.put_f64(format!("{prefix}judge"), &[2], vec![judge, self.drift.memory]);
     }
 
     /// Loads what [`AmplitudeDetector::save`] wrote.
@@ -72,7 +80,12 @@ impl AmplitudeDetector {
     /// # Errors
     /// [`ModelError::Artifact`] when a tensor is missing or damaged.
     pub fn load(map: &TensorMap, prefix: &str) -> Result<Self, ModelError> {
-        Ok(Self { units: RobustUnits::load(map, prefix)? })
+        let head = map.f64s_of(&format!("{prefix}judge"), 2)?;
+        if !(head[1] >= 0.0) {
+            return Err(ModelError::artifact(format!("{prefix}judge"), format!("a memory of {} steps", head[1])));
+        }
+        let judge = if head[0] == 0.0 { Judge::Signals } else { Judge::Row };
+        Ok(Self { units: RobustUnits::load(map, prefix)?, judge, drift: Drift { memory: head[1] } })
     }
 }
 
@@ -82,18 +95,33 @@ impl Detector for AmplitudeDetector {
     }
 
     fn scope(&self) -> Scope {
-        Scope::Signal
+        if self.judge == Judge::Row { Scope::Group } else { Scope::Signal }
     }
 
     fn state_len(&self) -> usize {
-        0
+        self.drift.state_len(self.units.centre.len())
     }
 
-    fn reset(&self, _state: &mut [f64]) {}
+    fn reset(&self, state: &mut [f64]) {
+        state.fill(0.0);
+    }
 
-    fn step(&self, _state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
+    fn step(&self, state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
+        let by_row = self.judge == Judge::Row;
+        let (mut sum, mut any) = (0.0, false);
         for (i, (o, z)) in out.signals.iter_mut().zip(row.values).enumerate() {
-            *o = self.units.apply(i, *z).abs();
+            if z.is_nan() {
+                *o = if by_row { 0.0 } else { f64::NAN };
+                continue;
+            }
+            any = true;
+            let r = if by_row { *z } else { self.units.apply(i, *z) };
+            let off = self.drift.off(state, i, r.clamp(-CLIP, CLIP)).abs();
+            sum += off * off;
+            *o = if by_row { off * off } else { off };
+        }
+        if by_row && any {
+            out.group = sum;
         }
     }
 }
@@ -157,7 +185,7 @@ impl Detector for ShiftDetector {
                 continue;
             }
             let [short, long] = &mut state[2 * i..2 * i + 2] else { continue };
-            *short += (r - *short) / self.short;
+            *short += (r.clamp(-CLIP, CLIP) - *short) / self.short;
             *o = (*short - *long).abs();
             *long += (r - *long).clamp(-HUBER, HUBER) / self.long;
         }

@@ -1,3 +1,4 @@
+use super::drift::Drift;
 use super::spec::Judge;
 use crate::ModelError;
 use crate::artifact::TensorMap;
@@ -24,17 +25,19 @@ thread_local! {
 
 /// What an autoencoder does not restore of a scaled row, signal by signal or squared and added.
 ///
-/// A missing value is read as the train mean and gets no score. No state; no allocation after a thread's first row.
+/// A missing value is read as the train mean and gets no score. State: a slow centre of each signal's
+/// residual; no allocation after a thread's first row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AutoencoderDetector {
     pub(crate) net: Autoencoder,
     judge: Judge,
+    drift: Drift,
 }
 
 impl AutoencoderDetector {
-    /// Wraps a trained net.
-    pub fn new(net: Autoencoder, judge: Judge) -> Self {
-        Self { net, judge }
+    /// Wraps a trained net; `adapt` as in its parameters.
+    pub fn new(net: Autoencoder, judge: Judge, adapt: usize) -> Self {
+        Self { net, judge, drift: Drift::new(adapt) }
     }
 
     /// Calls `each(signal, value, restored)` for the present values of a scaled row.
@@ -77,7 +80,11 @@ impl AutoencoderDetector {
     /// Saves the net under `prefix`.
     pub fn save(&self, map: &mut TensorMap, prefix: &str) {
         self.net.save(map, prefix);
-        map.put_f64(format!("{prefix}judge"), &[1], vec![f64::from(u8::from(self.judge == Judge::Row))]);
+        map.put_f64(
+            format!("{prefix}judge"),
+            &[2],
+            vec![f64::from(u8::from(self.judge == Judge::Row)), self.drift.memory],
+        );
     }
 
     /// Loads what [`AutoencoderDetector::save`] wrote.
@@ -85,9 +92,12 @@ impl AutoencoderDetector {
     /// # Errors
     /// [`ModelError::Artifact`] when a tensor is missing or damaged.
     pub fn load(map: &TensorMap, prefix: &str) -> Result<Self, ModelError> {
-        let judge = map.f64s_of(&format!("{prefix}judge"), 1)?[0];
-        let judge = if judge == 0.0 { Judge::Signals } else { Judge::Row };
-        Ok(Self { net: Autoencoder::load(map, prefix)?, judge })
+        let head = map.f64s_of(&format!("{prefix}judge"), 2)?;
+        if !(head[1] >= 0.0) {
+            return Err(ModelError::artifact(format!("{prefix}judge"), format!("a memory of {} steps", head[1])));
+        }
+        let judge = if head[0] == 0.0 { Judge::Signals } else { Judge::Row };
+        Ok(Self { net: Autoencoder::load(map, prefix)?, judge, drift: Drift { memory: head[1] } })
     }
 }
 
@@ -101,12 +111,14 @@ impl Detector for AutoencoderDetector {
     }
 
     fn state_len(&self) -> usize {
-        0
+        self.drift.state_len(self.net.width())
     }
 
-    fn reset(&self, _state: &mut [f64]) {}
+    fn reset(&self, state: &mut [f64]) {
+        state.fill(0.0);
+    }
 
-    fn step(&self, _state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
+    fn step(&self, state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
         if row.values.iter().all(|v| v.is_nan()) {
             return;
         }
@@ -115,8 +127,9 @@ impl Detector for AutoencoderDetector {
         let signals = &mut out.signals;
         signals.fill(if by_row { 0.0 } else { f64::NAN });
         self.compare(row.values, |i, x, y| {
-            sum += (x - y) * (x - y);
-            signals[i] = if by_row { (x - y) * (x - y) } else { (x - y).abs() };
+            let off = self.drift.off(state, i, x - y);
+            sum += off * off;
+            signals[i] = if by_row { off * off } else { off.abs() };
         });
         if by_row {
             out.group = sum;

@@ -2,6 +2,7 @@ use crate::cluster::OperatingStates;
 use foreglow_core::{Detector, RawScore, Row, Scope};
 
 /// How unlike all operating states of train a row is; the signals' part is their squared distance from the nearest state.
+/// Its state is no memory but the place where a row is scaled, so that scoring allocates nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterDetector {
     pub(crate) states: OperatingStates,
@@ -17,19 +18,22 @@ impl Detector for ClusterDetector {
     }
 
     fn state_len(&self) -> usize {
-        0
+        self.states.width()
     }
 
-    fn reset(&self, _state: &mut [f64]) {}
+    fn reset(&self, state: &mut [f64]) {
+        state.fill(0.0);
+    }
 
-    fn step(&self, _state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
-        let Some(state) = self.states.state_of(row.values) else {
+    fn step(&self, scaled: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
+        let Some((state, strangeness)) = self.states.judge(row.values, scaled) else {
             return;
         };
-        out.group = self.states.strangeness(row.values);
+        out.group = strangeness;
         self.states.deviations(row.values, state, &mut out.signals);
         for o in &mut out.signals {
             *o *= *o;
         }
+        scaled.fill(0.0);
     }
 }

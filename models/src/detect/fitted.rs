@@ -71,7 +71,7 @@ pub fn fit_detector(
     let plain = |detector| Ok(Some(DetectorFit { detector, optimizer: None }));
     let seed = seed.child(spec.kind());
     match spec {
-        DetectorSpec::Baseline | DetectorSpec::Persistence(_) => Ok(None),
+        DetectorSpec::Baseline(_) | DetectorSpec::Persistence(_) => Ok(None),
         DetectorSpec::Pca(p) if width > 1 => plain(FittedDetector::Pca(PcaDetector::fit(stacked(groups)?.view(), p)?)),
         DetectorSpec::Autoencoder(p) if width > 1 => {
             let rows: Vec<f32> = stacked(groups)?.iter().map(|v| *v as f32).collect();
@@ -82,7 +82,7 @@ pub fn fit_detector(
                 _ => Autoencoder::train(&rows, width, &p.net, seed, &quiet)?,
             };
             Ok(Some(DetectorFit {
-                detector: FittedDetector::Autoencoder(Box::new(AutoencoderDetector::new(fit.model, p.judge))),
+                detector: FittedDetector::Autoencoder(Box::new(AutoencoderDetector::new(fit.model, p.judge, p.adapt))),
                 optimizer: Some(fit.optimizer),
             }))
         }
@@ -112,7 +112,10 @@ pub fn fit_detector(
                 optimizer: fit.training.map(|t| t.1),
             }))
         }
-        DetectorSpec::Amplitude => plain(FittedDetector::Amplitude(AmplitudeDetector::fit(stacked(groups)?.view()))),
+        DetectorSpec::Amplitude(p) => {
+            plain(FittedDetector::Amplitude(AmplitudeDetector::fit(stacked(groups)?.view(), p)))
+        }
+
         DetectorSpec::Shift(p) => plain(FittedDetector::Shift(ShiftDetector::fit(stacked(groups)?.view(), p))),
     }
 }

@@ -7,6 +7,7 @@ mod amplitude;
 mod autoencoder;
 mod baseline;
 mod cluster;
+mod drift;
 mod fitted;
 mod pca;
 mod profile;
@@ -22,5 +23,6 @@ pub use pca::PcaDetector;
 pub(crate) use pca::principal_directions;
 pub use residual::ResidualDetector;
 pub use spec::{
-    AutoencoderMember, ClusterParams, DetectorSpec, Judge, PcaParams, PersistenceParams, ResidualParams, ShiftParams,
+    AmplitudeParams, AutoencoderMember, BaselineParams, ClusterParams, DetectorSpec, Judge, PcaParams,
+    PersistenceParams, ResidualParams, ShiftParams,
 };

@@ -1,3 +1,4 @@
+use super::drift::Drift;
 use super::spec::{Judge, PcaParams};
 use crate::ModelError;
 use crate::artifact::TensorMap;
@@ -34,7 +35,8 @@ pub(crate) fn principal_directions(covariance: &Array2<f64>, share: f64) -> Resu
 /// doi:10.1080/00401706.1979.10489779, for the squared residual of a row).
 ///
 /// Works on scaled rows (mean 0, deviation 1 in train); a missing value counts as the train mean and gets no score.
-/// O(signals x directions) a row, no state.
+/// O(signals x directions) a row;
+/// state: a slow centre of each signal's residual.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PcaDetector {
     /// One row a direction.
@@ -43,6 +45,7 @@ pub struct PcaDetector {
     blame: Vec<f64>,
     clip: f64,
     judge: Judge,
+    drift: Drift,
 }
 
 impl PcaDetector {
@@ -59,7 +62,13 @@ impl PcaDetector {
         let covariance = z.t().dot(&z) / z.nrows() as f64;
         let directions = principal_directions(&covariance, params.variance)?.reversed_axes();
         let directions = directions.as_standard_layout().to_owned();
-        Ok(Self { blame: blame(&directions), directions, clip: params.clip, judge: params.judge })
+        Ok(Self {
+            blame: blame(&directions),
+            directions,
+            clip: params.clip,
+            judge: params.judge,
+            drift: Drift::new(params.adapt),
+        })
     }
 
     /// One factor a signal: a squared residual times it is how much of the row's squared residual would go if that
@@ -84,7 +93,7 @@ impl PcaDetector {
         let (k, d) = self.directions.dim();
         map.put_f64(format!("{prefix}directions"), &[k, d], self.directions.iter().copied().collect());
         let judge = f64::from(u8::from(self.judge == Judge::Row));
-        map.put_f64(format!("{prefix}pca"), &[2], vec![self.clip, judge]);
+        map.put_f64(format!("{prefix}pca"), &[3], vec![self.clip, judge, self.drift.memory]);
     }
 
     /// Loads what [`PcaDetector::save`] wrote.
@@ -102,12 +111,12 @@ impl PcaDetector {
         }
         let directions =
             Array2::from_shape_vec((k, d), values.to_vec()).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
-        let head = map.f64s_of(&format!("{prefix}pca"), 2)?;
-        if !(head[0] > 0.0) {
-            return Err(ModelError::artifact(format!("{prefix}pca"), format!("a clip of {}", head[0])));
+        let head = map.f64s_of(&format!("{prefix}pca"), 3)?;
+        if !(head[0] > 0.0 && head[2] >= 0.0) {
+            return Err(ModelError::artifact(format!("{prefix}pca"), format!("clip {}, memory {}", head[0], head[2])));
         }
         let judge = if head[1] == 0.0 { Judge::Signals } else { Judge::Row };
-        Ok(Self { blame: blame(&directions), directions, clip: head[0], judge })
+        Ok(Self { blame: blame(&directions), directions, clip: head[0], judge, drift: Drift { memory: head[2] } })
     }
 }
 
@@ -134,12 +143,14 @@ impl Detector for PcaDetector {
     }
 
     fn state_len(&self) -> usize {
-        0
+        self.drift.state_len(self.directions.ncols())
     }
 
-    fn reset(&self, _state: &mut [f64]) {}
+    fn reset(&self, state: &mut [f64]) {
+        state.fill(0.0);
+    }
 
-    fn step(&self, _state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
+    fn step(&self, state: &mut [f64], row: &Row<'_>, out: &mut RawScore) {
         let z = row.values;
         if z.iter().all(|v| v.is_nan()) {
             return;
@@ -154,9 +165,13 @@ impl Detector for PcaDetector {
             }
         }
         let mut sum = 0.0;
-        for (o, v) in out.signals.iter_mut().zip(z) {
-            sum += *o * *o;
-            *o = if v.is_nan() { f64::NAN } else { o.abs() };
+        for (i, (o, v)) in out.signals.iter_mut().zip(z).enumerate() {
+            if v.is_nan() {
+                *o = f64::NAN;
+            } else {
+                *o = self.drift.off(state, i, *o).abs();
+                sum += *o * *o;
+            }
         }
         if self.judge == Judge::Row {
             out.group = sum;
@@ -180,7 +195,7 @@ mod tests {
             .dot(&ndarray::array![[1.0, 1.0, 1.0]])
             + Array2::from_shape_fn((400, 3), |_| 0.1 * rng.r#gen::<f64>());
         for judge in [Judge::Signals, Judge::Row] {
-            let fitted = PcaDetector::fit(rows.view(), &PcaParams { judge, ..PcaParams::default() }).unwrap();
+            let fitted = PcaDetector::fit(rows.view(), &PcaParams { judge, adapt: 0, ..PcaParams::default() }).unwrap();
             assert_eq!(fitted.rank(), 1);
             for strange in 0..3 {
                 let mut z = [0.2; 3];

@@ -85,11 +85,14 @@ pub(super) fn mean_present(values: impl Iterator<Item = f64>) -> f64 {
     if n == 0 { f64::NAN } else { sum / n as f64 }
 }
 
+/// The running mean of a persistence member that has seen nothing; `-ln p` is never below 0.
+pub(super) const NO_MEAN: f64 = -1.0;
+
 /// One step of a persistence member's running mean over `steps`.
 pub(super) fn running_mean(state: f64, value: f64, steps: usize) -> f64 {
     if value.is_nan() {
         state
-    } else if state.is_nan() {
+    } else if state < 0.0 {
         value
     } else {
         state + (value - state) * 2.0 / (steps as f64 + 1.0)
@@ -135,7 +138,7 @@ impl Calibration {
             let mut raw = Vec::with_capacity(rows);
             let mut start = 0;
             for g in groups {
-                let mut state = f64::NAN;
+                let mut state = NO_MEAN;
                 for v in &means[start..start + g.rows] {
                     state = running_mean(state, *v, steps);
                     raw.push(if v.is_nan() { f64::NAN } else { state });

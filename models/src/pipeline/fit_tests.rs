@@ -2,7 +2,8 @@ use super::*;
 use crate::ModelError;
 use crate::artifact::TensorMap;
 use crate::detect::{
-    AutoencoderMember, ClusterParams, DetectorSpec, Judge, PcaParams, PersistenceParams, ResidualParams, ShiftParams,
+    AmplitudeParams, AutoencoderMember, BaselineParams, ClusterParams, DetectorSpec, Judge, PcaParams,
+    PersistenceParams, ResidualParams, ShiftParams,
 };
 use crate::forecast::ForecasterSpec;
 use crate::nn::AutoencoderParams;
@@ -61,21 +62,21 @@ fn history(i: usize, values: &Array2<f64>) -> GroupHistory<'_> {
 
 fn small_net(judge: Judge) -> DetectorSpec {
     let net = AutoencoderParams { epochs: 15, batch: 64, ..AutoencoderParams::default() };
-    DetectorSpec::Autoencoder(AutoencoderMember { net, judge })
+    DetectorSpec::Autoencoder(AutoencoderMember { net, judge, adapt: 500 })
 }
 
 fn every_member() -> Recipe {
     let residual = ResidualParams { forecaster: ForecasterSpec::Naive, every: 4, context: 64 };
     Recipe {
         detectors: vec![
+            DetectorSpec::Pca(PcaParams { judge: Judge::Signals, ..PcaParams::default() }),
             DetectorSpec::Pca(PcaParams::default()),
-            DetectorSpec::Pca(PcaParams { judge: Judge::Row, ..PcaParams::default() }),
             small_net(Judge::Signals),
             DetectorSpec::Cluster(ClusterParams::default()),
             DetectorSpec::Residual(residual),
-            DetectorSpec::Amplitude,
+            DetectorSpec::Amplitude(AmplitudeParams { judge: Judge::Signals, ..AmplitudeParams::default() }),
             DetectorSpec::Shift(ShiftParams { short: 5, long: 300 }),
-            DetectorSpec::Baseline,
+            DetectorSpec::Baseline(BaselineParams { up_to: 100 }),
             DetectorSpec::Persistence(PersistenceParams::default()),
         ],
         forecaster: Some(ForecasterSpec::Naive),
@@ -238,7 +239,7 @@ fn one_signal_and_a_warm_start() {
     assert!(!f.pipeline.member_names().is_empty() && !f.pipeline.member_names().contains(&"pca".to_owned()));
 
     let recipe = Recipe {
-        detectors: vec![small_net(Judge::Signals), DetectorSpec::Amplitude],
+        detectors: vec![small_net(Judge::Signals), DetectorSpec::Amplitude(AmplitudeParams::default())],
         forecaster: None,
         ..Recipe::default()
     };
@@ -250,7 +251,7 @@ fn one_signal_and_a_warm_start() {
     let second = fit(Some((&first.pipeline, &first.optimizer)));
     assert!(second.notes.iter().all(|n| !n.contains("not taken")), "{:?}", second.notes);
     assert_ne!(first.pipeline, second.pipeline);
-    let other = Recipe { detectors: vec![DetectorSpec::Amplitude], ..recipe.clone() };
+    let other = Recipe { detectors: vec![DetectorSpec::Amplitude(AmplitudeParams::default())], ..recipe.clone() };
     let third = fit_pipeline(
         "w",
         &other,

@@ -1,5 +1,5 @@
 use super::PipelineSignal;
-use super::calibration::{Calibration, HeldOut, mean_present, running_mean};
+use super::calibration::{Calibration, HeldOut, NO_MEAN, mean_present, running_mean};
 use super::members::{Member, Role};
 use super::row::RowScore;
 use super::rules::{SignalRule, Verdict, to_shares, top_three};
@@ -44,7 +44,7 @@ pub(super) fn start(members: &[Member], parts: &GroupParts, baseline: &BaselineS
     let detectors: usize = parts.detectors.iter().flatten().map(|d| d.state_len()).sum();
     let head = head_len(members);
     let mut numbers = vec![0.0; head + signals * baseline.len() + detectors];
-    numbers[..head].fill(f64::NAN);
+    numbers[..head].fill(NO_MEAN);
     let (blocks, mut rest) = numbers[head..].split_at_mut(signals * baseline.len());
     for b in blocks.chunks_exact_mut(baseline.len()) {
         baseline.reset(b);

@@ -1,7 +1,10 @@
 use super::calibration::names;
-use crate::detect::{DetectorSpec, Judge};
+use crate::detect::{BaselineParams, DetectorSpec, Judge};
 use crate::spec::Recipe;
 use foreglow_core::Scope;
+
+/// What judges when nothing else of a recipe can.
+const ALONE: DetectorSpec = DetectorSpec::Baseline(BaselineParams { up_to: usize::MAX });
 
 /// What runs a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +36,15 @@ impl Member {
             .detectors
             .iter()
             .enumerate()
-            .filter(|(_, d)| signals > 1 || !matches!(d, DetectorSpec::Pca(_) | DetectorSpec::Autoencoder(_)))
+            .filter(|(_, d)| match d {
+                DetectorSpec::Pca(_) | DetectorSpec::Autoencoder(_) => signals > 1,
+                DetectorSpec::Baseline(p) => signals <= p.up_to,
+                _ => true,
+            })
             .collect();
         if chosen.iter().all(|(_, d)| matches!(d, DetectorSpec::Persistence(_))) {
-            // A single signal and only members that compare signals: the baseline judges it.
-            chosen.insert(0, (recipe.detectors.len(), &DetectorSpec::Baseline));
+            // A single signal and only members that compare signals, say: the baseline judges it.
+            chosen.insert(0, (recipe.detectors.len(), &ALONE));
         }
         let kinds: Vec<&str> = chosen.iter().map(|(_, d)| d.kind()).collect();
         chosen
@@ -46,14 +53,13 @@ impl Member {
             .map(|((at, d), name)| {
                 let by_row = |j: &Judge| if *j == Judge::Row { Scope::Group } else { Scope::Signal };
                 let (role, scope) = match d {
-                    DetectorSpec::Baseline => (Role::Baseline, Scope::Signal),
+                    DetectorSpec::Baseline(_) => (Role::Baseline, Scope::Signal),
                     DetectorSpec::Persistence(p) => (Role::Persistence { steps: p.steps }, Scope::Group),
                     DetectorSpec::Pca(p) => (Role::Detector(*at), by_row(&p.judge)),
                     DetectorSpec::Autoencoder(p) => (Role::Detector(*at), by_row(&p.judge)),
                     DetectorSpec::Cluster(_) => (Role::Detector(*at), Scope::Group),
-                    DetectorSpec::Residual(_) | DetectorSpec::Amplitude | DetectorSpec::Shift(_) => {
-                        (Role::Detector(*at), Scope::Signal)
-                    }
+                    DetectorSpec::Amplitude(p) => (Role::Detector(*at), by_row(&p.judge)),
+                    DetectorSpec::Residual(_) | DetectorSpec::Shift(_) => (Role::Detector(*at), Scope::Signal),
                 };
                 Self { name, role, scope }
             })
