@@ -1,10 +1,12 @@
+use std::f64::consts::{LN_2, LN_10};
+
 /// `-ln` of the smallest tail probability that is told apart (`foreglow_core::P_FLOOR`).
 const MOST: f64 = 690.775_527_898_213_7;
 
 /// Upper tail probabilities of the three tracked quantiles.
 const TAILS: [f64; 3] = [0.5, 0.1, 0.02];
 /// Minus their logarithms.
-const NEG_LN_TAILS: [f64; 3] = [0.693_147_180_559_945_3, 2.302_585_092_994_045_5, 3.912_023_005_428_146];
+const NEG_LN_TAILS: [f64; 3] = [LN_2, LN_10, 3.912_023_005_428_146];
 /// The observations that the prior is worth.
 const PRIOR: f64 = 40.0;
 /// The tail forgets what lies further back than about so many observations.
@@ -47,7 +49,7 @@ impl<'a> RunningTail<'a> {
 
     /// Writes the state before the first observation: exponential with mean 1, as `-ln p` is when p is uniform.
     pub fn reset_exponential(state: &mut [f64]) {
-        state[..Self::LEN].copy_from_slice(&[0.0, 0.693, 2.303, 3.912, 1.0, 2.0]);
+        state[..Self::LEN].copy_from_slice(&[0.0, NEG_LN_TAILS[0], NEG_LN_TAILS[1], NEG_LN_TAILS[2], 1.0, 2.0]);
     }
 
     /// Scale and shape of the tail.
@@ -83,6 +85,11 @@ impl<'a> RunningTail<'a> {
     /// The 98 % quantile.
     pub fn high(&self) -> f64 {
         self.0[3]
+    }
+
+    /// Keeps what it knows as a guess that new observations soon outweigh.
+    pub fn doubt(&mut self) {
+        self.0[0] = 0.0;
     }
 
     /// Learns from a raw score; NaN is passed over.

@@ -90,7 +90,7 @@ impl AmplitudeDetector {
 }
 
 impl Detector for AmplitudeDetector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "amplitude"
     }
 
@@ -162,7 +162,7 @@ impl ShiftDetector {
 }
 
 impl Detector for ShiftDetector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "shift"
     }
 

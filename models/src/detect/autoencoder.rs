@@ -102,7 +102,7 @@ impl AutoencoderDetector {
 }
 
 impl Detector for AutoencoderDetector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "autoencoder"
     }
 

@@ -36,7 +36,8 @@ const SIZE: usize = 6;
 const ERRORS: usize = 7;
 const STREAK: usize = 10;
 const STEPS: usize = 11;
-const RING: usize = 12;
+const LAYERS: usize = 12;
+const RING: usize = 13;
 const TAILS: usize = RING + RECENT;
 const HEAD: usize = TAILS + 4 * RunningTail::LEN;
 
@@ -139,7 +140,15 @@ impl BaselineShape {
         let (head, profile) = state.split_at_mut(HEAD);
         let phase = self.profile.phase(time);
         let (day, week) = self.profile.value(profile, phase);
-        let usual = match self.layers(head) {
+        let layers = self.layers(head);
+        if layers as f64 > head[LAYERS] {
+            // With the profile come smaller errors: what the tails know of the larger ones must not linger.
+            head[LAYERS] = layers as f64;
+            for k in 0..4 {
+                RunningTail::new(&mut head[TAILS + k * RunningTail::LEN..]).doubt();
+            }
+        }
+        let usual = match layers {
             0 => 0.0,
             1 => day,
             _ => day + week,

@@ -9,7 +9,7 @@ pub struct ClusterDetector {
 }
 
 impl Detector for ClusterDetector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "cluster"
     }
 

@@ -134,7 +134,7 @@ fn blame(directions: &Array2<f64>) -> Vec<f64> {
 }
 
 impl Detector for PcaDetector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "pca"
     }
 

@@ -87,7 +87,7 @@ impl ResidualDetector {
 }
 
 impl Detector for ResidualDetector {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "residual"
     }
 
