@@ -43,4 +43,4 @@ pub use series::SeriesTable;
 pub use split::{CheckedFractions, Fractions, Split, SplitRows, split_by_time, split_ranges};
 pub use synthetic::{AnomalyKind, CheckedSynthetic, SyntheticSpec, generate};
 pub use tuning::{Cell, Goal, Suspicion, TuningColumn, TuningTable, read_tuning_table};
-pub use write::{TidyBuilder, TidyData, TidyMeta, write_tidy};
+pub use write::{TidyBuilder, TidyData, TidyMeta, atomically, write_tidy};

@@ -335,11 +335,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Writes through a temporary neighbour that is synced and renamed, or removed when anything fails.
-pub(crate) fn atomically(
-    path: &Path,
-    work: impl FnOnce(&mut File) -> Result<(), DatasetError>,
-) -> Result<(), DatasetError> {
+/// Writes through a temporary neighbour that is synced and renamed, or removed when anything fails: the file appears whole
+/// or not at all.
+///
+/// # Errors
+/// What `work` says, and [`DatasetError::Io`].
+pub fn atomically(path: &Path, work: impl FnOnce(&mut File) -> Result<(), DatasetError>) -> Result<(), DatasetError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);

@@ -35,6 +35,9 @@ impl Context {
             bar.set_message(what.to_owned());
             bar
         });
+        if bar.is_none() {
+            tracing::info!(total, "{what}");
+        }
         Progress { what: what.to_owned(), total, done: AtomicUsize::new(0), bar, last: Mutex::new(Instant::now()) }
     }
 }

@@ -153,7 +153,14 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
         detectors.push(DetectorReport::new(&options.name, Role::Subject, subject));
     }
     detectors.extend(members.iter().zip(alone).map(|(name, series)| DetectorReport::new(name, Role::Member, series)));
-    let baselines = baselines.into_iter().map(|(name, series)| DetectorReport::new(name, Role::Baseline, series));
+    // A member may be called `pca` too.
+    let shown = |name: &str| match name {
+        "median_distance" => "|x - median|".to_owned(),
+        "pca" => "PCA".to_owned(),
+        other => other.to_owned(),
+    };
+    let baselines =
+        baselines.into_iter().map(|(name, series)| DetectorReport::new(shown(name), Role::Baseline, series));
     detectors.extend(baselines);
     detectors.retain(|d| !d.series.is_empty());
     if replayed == 0 && complete {

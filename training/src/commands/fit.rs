@@ -18,8 +18,6 @@ use std::time::Instant;
   foreglow-train fit --data metrics.csv --signals signals.toml --recipe training/configs/fast.toml --registry registry --name web
   foreglow-train fit --data metrics.csv --registry registry --name web --from web")]
 pub struct FitArgs {
-    #[command(flatten)]
-    data: DataArgs,
     /// What is watched and what is judged together; without it every metric is a gauge and every file series a group.
     #[arg(long, value_name = "FILE")]
     signals: Option<PathBuf>,
@@ -38,6 +36,8 @@ pub struct FitArgs {
     /// The seed: the same data, recipe and seed give the same artifact.
     #[arg(long, value_name = "N", default_value_t = Seed::default().0)]
     seed: u64,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// Reads `signals.toml`; no file is no rule.

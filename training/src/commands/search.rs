@@ -27,8 +27,6 @@ pub struct SearchArgs {
     /// What to judge a recipe on: a dataset folder, a .parquet file or a .csv file.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    #[command(flatten)]
-    choice: ChoiceArgs,
     /// The recipe whose forecaster is searched; without it the recommended one.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -50,6 +48,8 @@ pub struct SearchArgs {
     /// Write the recipe that was found to this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
 }
 
 impl SearchArgs {

@@ -32,7 +32,7 @@ fn causal_backtest_is_complete_repeats_and_equals_the_artifacts_replay() {
     }
     let names: Vec<&str> =
         report["detectors"].as_array().expect("rows").iter().filter_map(|d| d["name"].as_str()).collect();
-    assert_eq!(names, ["recipe", "baseline", "pca", "random", "median_distance", "pca"]);
+    assert_eq!(names, ["recipe", "baseline", "pca", "random", "|x - median|", "PCA"]);
     assert_eq!(report["provenance"]["protocol"], "causal");
     assert!(std::fs::read_to_string(out("one").join("report.html")).expect("written").contains("<svg"));
 

@@ -68,3 +68,28 @@ fn a_recording_has_labels_splits_and_events() {
     assert!(train("datasets record --out {} --fault slow_agent:9:1s:1s", &[&out]).error(1).contains("agent 9"));
     assert_eq!(train("datasets record --out {} --fault slow_agent", &[&out]).code, 2);
 }
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_recording_keeps_what_it_has() {
+    use std::io::{BufRead, BufReader, Read};
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("swarm");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_foreglow-train"))
+        .args(["datasets", "record", "--minutes", "60", "--step", "250ms", "--rate", "30", "--out"])
+        .arg(&out)
+        .env("FOREGLOW_LOG", "info")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    log.read_line(&mut line).expect("a line");
+    assert!(line.contains("recording"), "{line}");
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(kill.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    log.read_to_string(&mut line).expect("text");
+    assert!(line.contains("error: interrupted") && !line.contains("panicked"), "{line}");
+    assert!(!Dataset::open(&out, &OpenOptions::default()).expect("a dataset").series.is_empty());
+}

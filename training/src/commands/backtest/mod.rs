@@ -44,8 +44,6 @@ pub struct BacktestArgs {
     /// What is judged.
     #[arg(long, value_enum)]
     task: Task,
-    #[command(flatten)]
-    data: DataArgs,
     /// The folder for report and tables; made if it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -64,6 +62,8 @@ pub struct BacktestArgs {
     /// The seed of fits and draws; tuning runs take seeds of their own.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    #[command(flatten)]
+    data: DataArgs,
     #[command(flatten)]
     anomaly: anomaly::AnomalyArgs,
     #[command(flatten)]
