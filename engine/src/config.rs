@@ -218,8 +218,8 @@ impl Config {
         Self::parse(&text)
     }
 
-    /// Checks what can be checked without starting: ranges, tokens, `signals.toml`, and that listening beyond loopback
-    /// without tokens was asked for.
+    /// Checks what can be checked without starting: ranges, tokens, the registry folder, `signals.toml`, and that listening
+    /// beyond loopback without tokens was asked for.
     ///
     /// # Errors
     /// [`EngineError::Config`] naming the field, the value and the remedy.
@@ -259,6 +259,12 @@ impl Config {
                     self.listen
                 ),
             ));
+        }
+        if let Some(r) = &self.registry
+            && !r.is_dir()
+        {
+            let problem = format!("{} is no folder: make it with foreglow-train fit, or leave it out", r.display());
+            return Err(EngineError::config("registry", problem));
         }
         self.rules()?;
         Ok(())
@@ -314,6 +320,7 @@ mod tests {
             ("[limits]\nqueue = 0", "limits.queue: is 0"),
             ("[[token]]\nsha256 = \"abc\"", "token 1.sha256"),
             ("signals = \"/nowhere/signals.toml\"", "/nowhere/signals.toml"),
+            ("registry = \"/nowhere\"", "foreglow-train fit"),
             ("\n\nlisten = 5", "line 3"),
             ("port = 5", "unknown field"),
             ("[limits]\nmax_future = \"soon\"", "no step"),

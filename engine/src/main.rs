@@ -76,7 +76,14 @@ fn main() -> ExitCode {
 }
 
 fn fail(e: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("foreglow-serve: {e:#}");
+    // Some errors tell their cause themselves.
+    let mut text = String::new();
+    for part in e.chain().map(ToString::to_string).filter(|p| !p.is_empty()) {
+        if !text.contains(&part) {
+            text = if text.is_empty() { part } else { format!("{text}: {part}") };
+        }
+    }
+    eprintln!("foreglow-serve: {text}");
     ExitCode::from(code)
 }
 

@@ -140,7 +140,7 @@ fn expose(tenant: &str, r: &StepResult, group: &Labels, out: &mut Vec<Exposed>) 
     for s in &r.signals {
         let mut labels = vec![("for".to_owned(), s.key.name.to_string())];
         let key = full_key(group, &s.key);
-        labels.extend(key.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())));
+        labels.extend(key.labels.iter().map(|(n, v)| (label_name(n), v.to_owned())));
         labels.extend(tenant_label());
         let values = [
             ("foreglow_anomaly_score", s.score),
@@ -150,5 +150,20 @@ fn expose(tenant: &str, r: &StepResult, group: &Labels, out: &mut Vec<Exposed>) 
             ("foreglow_yhat_upper", s.upper),
         ];
         out.extend(values.map(|(name, value)| Exposed { name, labels: labels.clone(), value }));
+    }
+}
+
+/// A label's name as Prometheus allows it: letters, digits and underscores, no digit first.
+fn label_name(name: &str) -> String {
+    let allowed = |(i, c): (usize, char)| if c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit()) { c } else { '_' };
+    name.chars().enumerate().map(allowed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn label_names() {
+        assert_eq!(super::label_name("k8s.pod-name"), "k8s_pod_name");
+        assert_eq!(super::label_name("9lives"), "_lives");
     }
 }

@@ -5,7 +5,7 @@ use crate::registry::{Catalogue, Choice, Loaded};
 use crate::tuner::Watch;
 use foreglow_core::{Labels, MetricBatch, MetricKey};
 use foreglow_models::monitor::{GroupInfo, Refusal, group_id, refusal};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -142,13 +142,14 @@ impl Router {
                 self.choose(r, g);
             }
         }
-        moved.retain(|m| !self.serves(&m.from, &m.group));
+        let served: HashSet<(&str, &str)> = self
+            .groups
+            .iter()
+            .flat_map(HashMap::values)
+            .filter_map(|s| Some((&*s.id, &*s.serves.as_ref()?.state_key)))
+            .collect();
+        moved.retain(|m| !served.contains(&(&*m.group, &*m.from.state_key)));
         moved
-    }
-
-    fn serves(&self, loaded: &Loaded, group: &str) -> bool {
-        let same = |s: &Seen| *s.id == *group && s.serves.as_ref().is_some_and(|l| l.state_key == loaded.state_key);
-        self.groups.iter().any(|g| g.values().any(same))
     }
 
     /// Takes a batch apart. Series of a group beyond the limits are refused, sample by sample.
