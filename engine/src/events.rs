@@ -104,6 +104,7 @@ mod tests {
             e.send(&a, "score", "x".into());
         }
         assert!(e.subscribe("a", Some(first.id)).gap);
+        drop(again);
         assert_eq!(e.readers(), 1);
     }
 }

@@ -121,8 +121,10 @@ pub(crate) async fn score(
         app.quota.take(&scope.tenant, batch.len() + refused.len(), now)?;
         count(&app.telemetry, &refused);
         app.live.submit(&scope, &batch, now, dry, move |answer| {
-            let _ = send.send(render(&answer, refused, fields));
+            let rendered = render(&answer, refused, fields);
+            // First the place, then the answer: whoever has it may send again.
             drop(permit);
+            let _ = send.send(rendered);
         })
     });
     submitted.await??;

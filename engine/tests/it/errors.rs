@@ -18,7 +18,7 @@ async fn malformed_bodies_name_the_place() {
     let dir = tempfile::tempdir().unwrap();
     let s = Server::start(dir.path(), |_| ()).await;
     for (body, code, pointer) in [
-        (r#"{"points":["#, "malformed_json", "/points/0"),
+        (r#"{"points":["#, "malformed_json", "/points"),
         (r#"{"points":[{"timestamp":1767225600000,"values":{"cpu":NaN}}]}"#, "malformed_json", "/points/0/values/cpu"),
         (
             r#"{"points":[{"timestamp":1767225600000,"values":{"cpu":1e999}}]}"#,
