@@ -56,8 +56,7 @@ pub(crate) struct StepReply {
     /// 1 is the alert line.
     pub(crate) score: Option<f64>,
     /// The model that said so.
-    #[serde(default)]
-    pub(crate) model: Option<String>,
+    pub(crate) model: String,
 }
 
 /// The reply to a batch.

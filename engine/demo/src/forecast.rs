@@ -20,6 +20,7 @@ struct Reply {
 
 #[derive(Deserialize)]
 struct Series {
+    labels: BTreeMap<String, String>,
     model: String,
     levels: Vec<f64>,
     timestamps: Vec<Timestamp>,
@@ -43,7 +44,11 @@ pub(crate) async fn forecast(player: &mut Player, pen: Pen) -> Result<ForecastOu
     let selector = format!("{METRIC}{{service=\"swarm\"}}");
     let query = [("match[]", selector.as_str()), ("horizon", horizon.as_str()), ("quantiles", "0.1,0.5,0.9")];
     let reply: Reply = player.client.get("/v1/forecast", &query).await?;
-    let said = reply.forecasts.into_iter().next().context("the server has no forecast of the load")?;
+    let said = reply
+        .forecasts
+        .into_iter()
+        .find(|s| !s.labels.contains_key("agent"))
+        .context("the server has no forecast of the load")?;
     let (low, middle, high) = (said.quantile(0.1)?, said.quantile(0.5)?, said.quantile(0.9)?);
     let past = player.last(METRIC, 2 * day);
 

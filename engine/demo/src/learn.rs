@@ -5,7 +5,7 @@ use crate::plan;
 use crate::player::{Player, series};
 use crate::server::Server;
 use crate::summary::Learned;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use foreglow_core::signals::Signals;
 use foreglow_core::{Labels, MetricKey, Seed, Step, Timestamp};
 use foreglow_lab::{AGENT_METRICS, SWARM_METRICS, Tick};
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 const SIGNALS: &str = include_str!("../signals.toml");
 /// What is fitted.
 const RECIPE: &str = include_str!("../recipe.toml");
-/// The name of the artifact.
-const NAME: &str = "swarm";
+/// The artifacts: one for the agents, one for the swarm as a whole, which has other metrics.
+const NAMES: [&str; 2] = ["agents", "swarm"];
 /// How long the server may take to notice a new artifact.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -37,9 +37,8 @@ pub(crate) async fn learn(player: &mut Player, server: &Server, pen: Pen, seed: 
     for name in ["throughput_per_s", "latency_p95_ms", "queue_length"] {
         pen.item(name, &own_sparkline(&series(&ticks, name), 60));
     }
-    if let Some(model) = &player.model {
-        pen.item("scored so far by", &format!("{model}: the server needs no fit to begin with"));
-    }
+    let waiting = player.models.values().filter(|m| *m == "online").count();
+    pen.item("scored meanwhile", &format!("by the online baseline, which needs no fit ({waiting} groups)"));
 
     let begin = Instant::now();
     let registry = server.registry.clone();
@@ -51,42 +50,35 @@ pub(crate) async fn learn(player: &mut Player, server: &Server, pen: Pen, seed: 
     }
     let fitted = fit.await.context("the fit")??;
     let fit_seconds = begin.elapsed().as_secs_f64();
-    pen.item(
-        "fit",
-        &format!(
-            "{} series in {} groups, {} ticks each: {:.1} s",
-            fitted.series,
-            fitted.groups,
-            ticks.len(),
-            fit_seconds
-        ),
-    );
-    for note in &fitted.notes {
+    let (groups, series) = (fitted.iter().map(|f| f.groups).sum(), fitted.iter().map(|f| f.series).sum());
+    pen.item("fit", &format!("{series} series in {groups} groups, {} ticks each: {fit_seconds:.1} s", ticks.len()));
+    for note in fitted.iter().flat_map(|f| &f.notes) {
         pen.item("", &pen.dim(note));
     }
 
     let put = Instant::now();
-    let wanted = format!("{NAME}/{}", fitted.id);
-    while player.model.as_deref() != Some(&wanted) {
-        if put.elapsed() > PATIENCE {
-            bail!("the server has not taken up {wanted} within {} s", PATIENCE.as_secs());
-        }
+    let artifacts: Vec<String> = fitted.iter().map(|f| f.model.clone()).collect();
+    let served = |p: &Player| p.models.values().all(|m| artifacts.contains(m));
+    while !served(player) && put.elapsed() < PATIENCE {
         player.step().await?;
     }
     let loaded = put.elapsed().as_secs_f64();
-    pen.item("artifact", &format!("{wanted}, in use after {} s, without a restart", number(loaded)));
-    Ok(Learned {
-        ticks: ticks.len(),
-        groups: fitted.groups,
-        series: fitted.series,
-        fit_seconds,
-        artifact: wanted,
-        loaded_after_seconds: Some(loaded),
-    })
+    let names = artifacts.join(" and ");
+    let is_served = served(player);
+    if is_served {
+        pen.item("artifacts", &format!("{names}, in use after {} s, without a restart", number(loaded)));
+    } else {
+        let left: Vec<&String> =
+            player.models.iter().filter(|(_, m)| !artifacts.contains(*m)).map(|(group, _)| group).collect();
+        pen.item("artifacts", &format!("{names}; {loaded:.0} s later these do not serve {left:?}"));
+    }
+    Ok(Learned { ticks: ticks.len(), groups, series, fit_seconds, artifacts, loaded_after_seconds: Some(loaded) })
 }
 
+/// One artifact that was put into the registry.
 struct Fitted {
-    id: String,
+    /// `name/id`.
+    model: String,
     groups: usize,
     series: usize,
     notes: Vec<String>,
@@ -98,25 +90,27 @@ struct Columns {
     values: Vec<Vec<f64>>,
 }
 
-/// The artifact of these ticks, put into the registry.
-fn fit(ticks: &[Arc<Tick>], seed: u64, registry: &Path) -> Result<Fitted> {
+/// The artifacts of these ticks, put into the registry.
+fn fit(ticks: &[Arc<Tick>], seed: u64, registry: &Path) -> Result<Vec<Fitted>> {
     let rules = Signals::parse(SIGNALS)?;
     let recipe = Recipe::parse(RECIPE)?;
+    let store = Store::open(registry)?;
     let times: Vec<Timestamp> = ticks.iter().map(|t| t.timestamp).collect();
-    let columns = columns(ticks);
-    // The last fifth is kept from the fit: what is called usual there sets the scale of surprise.
+    let all = columns(ticks);
+    let (agents, swarm) = all.split_at(all.len().saturating_sub(1));
+    // The last fifth is kept from the fit: what is usual there sets the scale of surprise.
     let cut = ticks.len() * 4 / 5;
-    let groups: Vec<BuildGroup<'_>> = columns
-        .iter()
-        .map(|c| BuildGroup {
-            series: ReplaySeries { keys: &c.keys, timestamps: &times, columns: &c.values },
-            fit: 0..cut,
-            calibrate: cut..ticks.len(),
-        })
-        .collect();
-    let (artifact, notes) = build_artifact(
-        &NewArtifact {
-            name: NAME,
+    let one = |name: &str, columns: &[Columns]| -> Result<Fitted> {
+        let groups: Vec<BuildGroup<'_>> = columns
+            .iter()
+            .map(|c| BuildGroup {
+                series: ReplaySeries { keys: &c.keys, timestamps: &times, columns: &c.values },
+                fit: 0..cut,
+                calibrate: cut..ticks.len(),
+            })
+            .collect();
+        let new = NewArtifact {
+            name,
             recipe: &recipe,
             rules: &rules,
             groups: &groups,
@@ -126,11 +120,12 @@ fn fit(ticks: &[Arc<Tick>], seed: u64, registry: &Path) -> Result<Fitted> {
             data: DataInfo { data: "live".to_owned(), ..DataInfo::default() },
             seed: Seed(seed),
             warm: None,
-        },
-        &|_| {},
-    )?;
-    let id = Store::open(registry)?.put(&artifact)?;
-    Ok(Fitted { id, groups: columns.len(), series: columns.iter().map(|c| c.keys.len()).sum(), notes })
+        };
+        let (artifact, notes) = build_artifact(&new, &|_| {})?;
+        let model = format!("{name}/{}", store.put(&artifact)?);
+        Ok(Fitted { model, groups: groups.len(), series: columns.iter().map(|c| c.keys.len()).sum(), notes })
+    };
+    NAMES.into_iter().zip([agents, swarm]).map(|(name, columns)| one(name, columns)).collect()
 }
 
 fn columns(ticks: &[Arc<Tick>]) -> Vec<Columns> {

@@ -23,8 +23,8 @@ pub(crate) struct Player {
     pub(crate) scores: BTreeMap<String, Vec<(Timestamp, f64)>>,
     /// Every incident so far, by id; the newest state of each.
     pub(crate) incidents: BTreeMap<String, Incident>,
-    /// The model that scored the newest step of any group.
-    pub(crate) model: Option<String>,
+    /// The model that scored the newest step, by group.
+    pub(crate) models: BTreeMap<String, String>,
     /// How long the server took to answer each tick.
     pub(crate) answered_in: Vec<Duration>,
     /// Points that the server refused.
@@ -47,7 +47,7 @@ impl Player {
             ticks: Vec::new(),
             scores: BTreeMap::new(),
             incidents: BTreeMap::new(),
-            model: None,
+            models: BTreeMap::new(),
             answered_in: Vec::new(),
             refused: 0,
             listener,
@@ -64,9 +64,9 @@ impl Player {
         self.refused += reply.refused.len();
         for step in reply.results {
             if let Some(score) = step.score {
-                self.scores.entry(step.group).or_default().push((step.timestamp, score));
-                self.model = step.model.or(self.model.take());
+                self.scores.entry(step.group.clone()).or_default().push((step.timestamp, score));
             }
+            self.models.insert(step.group, step.model);
         }
         // Incidents are few, and a page of the newest holds all that one tick can open.
         let page: Page = self.client.get("/v1/incidents", &[("limit", "100")]).await?;

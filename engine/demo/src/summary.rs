@@ -45,9 +45,9 @@ pub(crate) struct Learned {
     pub(crate) series: usize,
     /// Wall time of the fit.
     pub(crate) fit_seconds: f64,
-    /// Its id.
-    pub(crate) artifact: String,
-    /// From `put` to the first step scored by it.
+    /// The artifacts, `name/id`.
+    pub(crate) artifacts: Vec<String>,
+    /// From `put` to the first step that they score.
     pub(crate) loaded_after_seconds: Option<f64>,
 }
 

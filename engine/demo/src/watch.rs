@@ -1,6 +1,6 @@
 //! The server watches the swarm; two faults are injected.
 
-use crate::client::Incident;
+use crate::client::{Contributor, Incident};
 use crate::draw::{Pen, number, sparkline, table};
 use crate::plan;
 use crate::player::Player;
@@ -21,6 +21,8 @@ pub(crate) async fn watch(player: &mut Player, pen: Pen, summary: &mut Summary) 
         player.play(fault.duration + plan::CALM, |_, new| report(pen, &events, new)).await?;
     }
     show_scores(player, pen, began);
+    pen.gap();
+    show_contributors(player, pen, &events);
     judge(player, pen, began, &events, summary);
     Ok(())
 }
@@ -37,23 +39,38 @@ pub(crate) fn clock(t: Timestamp) -> String {
     format!("{:02}:{:02}:{:02}.{}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms / 100 % 10)
 }
 
-/// One line an incident, and its top contributors.
+/// One line an incident, with what stands out in it.
 fn report(pen: Pen, events: &[Event], new: &[Incident]) {
     for incident in new {
-        // The peak is still to come when an incident opens; the line says what it opened with.
         let after = cause(events, incident.opened_at).map(|e| (incident.opened_at.ms() - e.start.ms()) as f64 / 1000.0);
-        let when = after.map_or_else(|| "no fault is active".to_owned(), |s| format!("{s:.2} s after the fault began"));
-        let title = format!("incident in {}: score {}", incident.group, number(incident.peak_score));
-        pen.say(&format!("{}  {}  {}", clock(incident.opened_at), pen.red(&title), pen.dim(&when)));
-        for c in incident.contributors.iter().take(3) {
-            let (actual, expected) = (c.actual.map_or("-".into(), number), c.expected.map_or("-".into(), number));
-            pen.say(&format!(
-                "              {:<24} {:>8} where {:>8} is expected  {:>3.0} %",
-                c.signal,
-                actual,
-                expected,
-                100.0 * c.share
-            ));
+        let when = after.map_or_else(|| "no fault is active".to_owned(), |s| format!("+{s:.2} s"));
+        let group = format!("incident in {:<6}", short_group(&incident.group));
+        let score = format!("score {:>5}", number(incident.peak_score));
+        let top = incident.contributors.first().map(words).unwrap_or_default();
+        pen.say(&format!(
+            "{}  {} {score}  {} {top}",
+            clock(incident.opened_at),
+            pen.red(&group),
+            pen.dim(&format!("{when:<8}"))
+        ));
+    }
+}
+
+/// `error_ratio 0.069 where 0.002 is expected`.
+fn words(c: &Contributor) -> String {
+    let (actual, expected) = (c.actual.map_or("-".into(), number), c.expected.map_or("-".into(), number));
+    format!("{} {actual} where {expected} is expected", c.signal)
+}
+
+/// What the worst incident of each fault was made of, at its peak.
+fn show_contributors(player: &Player, pen: Pen, events: &[Event]) {
+    for event in events {
+        let mine = player.incidents.values().filter(|i| cause(events, i.opened_at) == Some(event));
+        let Some(worst) = mine.max_by(|a, b| a.peak_score.total_cmp(&b.peak_score)) else { continue };
+        let kind = event.kind.as_str().replace('_', " ");
+        pen.item(&kind, &format!("worst in {}, score {}:", short_group(&worst.group), number(worst.peak_score)));
+        for c in worst.contributors.iter().take(3).filter(|c| c.share >= 0.01) {
+            pen.item("", &format!("{:>3.0} %  {}", 100.0 * c.share, words(c)));
         }
     }
 }
@@ -72,7 +89,8 @@ fn show_scores(player: &Player, pen: Pen, since: Timestamp) {
         let above = values.iter().filter(|s| **s >= 1.0).count();
         let line = sparkline(&values, 0.0, 2.0, 64);
         let line = if above > 0 { pen.red(&line) } else { pen.green(&line) };
-        pen.say(&format!("{:<28} {line} {}", group, pen.dim(&format!("{above} of {} above", values.len()))));
+        let count = pen.dim(&format!("{above} of {} above the line", values.len()));
+        pen.say(&format!("{:<6} {line} {count}", short_group(group)));
     }
 }
 
@@ -97,18 +115,19 @@ fn judge(player: &Player, pen: Pen, since: Timestamp, events: &[Event], summary:
     summary.false_alarms = summary.false_incidents.len();
     summary.watched_seconds = (player.swarm.now().ms() - since.ms()) as f64 / 1000.0;
 
-    let mut t = table(&["fault", "agent", "found", "delay", "incidents in", "peak", "blamed first"], 2);
+    let mut t = table(&["fault", "agent", "found", "delay", "worst in", "peak", "incidents in"], 3);
     for f in &summary.faults {
         let top = f.incidents.iter().max_by(|a, b| a.peak_score.total_cmp(&b.peak_score));
-        let groups: Vec<&str> = f.incidents.iter().map(|i| short_group(&i.group)).collect();
+        let mut groups: Vec<&str> = f.incidents.iter().map(|i| short_group(&i.group)).collect();
+        groups.dedup();
         t.add_row([
             f.kind.clone(),
             f.agent.clone().unwrap_or_else(|| "all".to_owned()),
             if f.found { "yes" } else { "missed" }.to_owned(),
             f.delay_seconds.map_or("-".to_owned(), |d| format!("{d:.2} s")),
-            if groups.is_empty() { "-".to_owned() } else { groups.join(" ") },
+            top.map_or("-", |i| short_group(&i.group)).to_owned(),
             top.map_or("-".to_owned(), |i| number(i.peak_score)),
-            top.and_then(|i| i.contributors.first()).map_or("-".to_owned(), |c| c.metric.clone()),
+            if groups.is_empty() { "-".to_owned() } else { groups.join(" ") },
         ]);
     }
     pen.gap();

@@ -20,9 +20,9 @@ class Canned(BaseHTTPRequestHandler):
             Canned.busy -= 1
             return self.reply(503, {"code": "busy"}, {"Retry-After": "0"})
         if self.path == "/v1/groups":
-            return self.reply(200, {"items": ["a"], "next": "n/1"})
+            return self.reply(200, {"items": ["a"], "next_cursor": "n/1"})
         if self.path == "/v1/groups?cursor=n%2F1":
-            return self.reply(200, {"items": ["b"], "next": None})
+            return self.reply(200, {"items": ["b"], "next_cursor": None})
         if self.path == "/readyz":
             return self.reply(200, {})
         if self.path.startswith("/v1/score"):

@@ -139,7 +139,7 @@ class Client:
         while True:
             page = self.get(path, **({**query, "cursor": cursor} if cursor else query))
             items += page["items"]
-            cursor = page.get("next")
+            cursor = page.get("next_cursor")
             if not cursor:
                 return items
 
