@@ -1,1 +1,3 @@
 //! Benches of the hot paths; each asserts its answer.
+
+pub mod data;

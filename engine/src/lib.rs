@@ -22,5 +22,5 @@ pub use app::{run, run_with_clock};
 pub use clock::Clock;
 pub use config::{Config, Horizon, Limits, LogFormat, Retain, Role, Token};
 pub use error::EngineError;
-pub use http::openapi_json;
+pub use http::{decode_batch, openapi_json};
 pub use telemetry::init_log;

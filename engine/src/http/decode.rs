@@ -67,6 +67,16 @@ pub(crate) fn decode(bytes: &[u8], max_labels: usize) -> Result<Decoded, Problem
     from_body(&parse(bytes)?, max_labels)
 }
 
+/// Reads the body of `POST /v1/score` as the server does, for tools that want the batch alone, with the number of samples
+/// that were not taken.
+///
+/// # Errors
+/// The stable code of the problem that the server would answer with.
+pub fn decode_batch(bytes: &[u8]) -> Result<(MetricBatch, usize), &'static str> {
+    let decoded = decode(bytes, HELD_LABELS).map_err(|p| p.code())?;
+    Ok((decoded.batch, decoded.refused.len()))
+}
+
 /// A batch from a body that is read already.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ mod studies;
 mod wire;
 
 pub(crate) use auth::Gate;
+pub use decode::decode_batch;
 pub use openapi::openapi_json;
 pub(crate) use problem::Problem;
 pub(crate) use quota::Quota;
