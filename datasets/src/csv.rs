@@ -1,6 +1,7 @@
 use crate::DatasetError;
 use polars::prelude::{CsvParseOptions, CsvReadOptions, DataFrame, SerReader};
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::Path;
 
 /// A CSV file as columns of text (empty cell = null), after a check that every record has as many fields as the header:
@@ -17,16 +18,24 @@ pub(crate) fn read_text(path: &Path, separator: Option<u8>) -> Result<DataFrame,
         return Err(DatasetError::Empty { path: path.to_owned() });
     }
     let separator = separator.unwrap_or_else(|| guess_separator(body));
-    let rows = check_shape(body, separator)
+    let (rows, blanks) = check_shape(body, separator)
         .map_err(|(row, problem)| bad(if row == 0 { "header".to_owned() } else { format!("row {row}") }, problem))?;
     if rows == 0 {
         return Err(DatasetError::Empty { path: path.to_owned() });
     }
+    // The table parser would read a blank line as a record of missing values.
+    let mut kept = Vec::with_capacity(body.len());
+    let mut from = 0;
+    for blank in blanks {
+        kept.extend_from_slice(&body[from..blank.start]);
+        from = blank.end;
+    }
+    kept.extend_from_slice(&body[from..]);
     let frame = CsvReadOptions::default()
         .with_infer_schema_length(Some(0))
         .with_rechunk(true)
         .with_parse_options(CsvParseOptions::default().with_separator(separator))
-        .into_reader_with_file_handle(Cursor::new(body))
+        .into_reader_with_file_handle(Cursor::new(kept))
         .finish()
         .map_err(|e| bad("table".into(), e.to_string()))?;
     if frame.height() != rows {
@@ -45,8 +54,9 @@ fn guess_separator(body: &[u8]) -> u8 {
     [b',', b';', b'\t'].into_iter().rev().max_by_key(|s| count(*s)).unwrap_or(b',')
 }
 
-/// Counts the data rows; the error carries the data row (0 = header) and what is wrong with it.
-fn check_shape(body: &[u8], separator: u8) -> Result<usize, (usize, String)> {
+/// Counts the data rows and finds the blank lines; the error carries the data row (0 = header) and what is wrong with it.
+fn check_shape(body: &[u8], separator: u8) -> Result<(usize, Vec<Range<usize>>), (usize, String)> {
+    let mut blanks = Vec::new();
     let (mut width, mut record, mut fields, mut quoted, mut blank) = (0usize, 0usize, 1usize, false, true);
     let mut names: Vec<&[u8]> = Vec::new();
     let mut start = 0;
@@ -65,7 +75,9 @@ fn check_shape(body: &[u8], separator: u8) -> Result<usize, (usize, String)> {
             _ if quoted => {}
             b'\n' => {
                 // The end of the file closes a last record without a line break; blank lines hold no record.
-                if !(blank && fields == 1) {
+                if blank && fields == 1 {
+                    blanks.push(start..(at + 1).min(body.len()));
+                } else {
                     if record == 0 {
                         width = fields;
                         names = body[start..at].split(|b| *b == separator).collect();
@@ -95,7 +107,7 @@ fn check_shape(body: &[u8], separator: u8) -> Result<usize, (usize, String)> {
     if let Some(w) = sorted.windows(2).find(|w| w[0] == w[1]) {
         return Err((0, format!("two columns are called {:?}; names must differ", String::from_utf8_lossy(w[0]))));
     }
-    Ok(record.saturating_sub(1))
+    Ok((record.saturating_sub(1), blanks))
 }
 
 /// Cells that mean "missing": empty, `NaN`, `NA`, `N/A`, `null`, `none`, `-` in any case.

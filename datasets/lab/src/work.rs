@@ -150,7 +150,8 @@ fn bytes(numbers: &[u32]) -> Vec<u8> {
 
 /// Compresses at the fastest level.
 pub(crate) fn deflate(data: &[u8]) -> Vec<u8> {
-    let mut e = DeflateEncoder::new(Vec::with_capacity(data.len() / 2 + 16), Compression::fast());
+    // Not the fastest level: some back ends then use fixed codes, which a record of numbers only grows by.
+    let mut e = DeflateEncoder::new(Vec::with_capacity(data.len() / 2 + 16), Compression::new(6));
     e.write_all(data).and_then(|()| e.finish()).expect("writing to memory does not fail")
 }
 

@@ -155,7 +155,8 @@ fn expose(tenant: &str, r: &StepResult, group: &Labels, out: &mut Vec<Exposed>) 
 
 /// A label's name as Prometheus allows it: letters, digits and underscores, no digit first.
 fn label_name(name: &str) -> String {
-    let allowed = |(i, c): (usize, char)| if c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit()) { c } else { '_' };
+    let allowed =
+        |(i, c): (usize, char)| if c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit()) { c } else { '_' };
     name.chars().enumerate().map(allowed).collect()
 }
 

@@ -94,7 +94,7 @@ impl Step {
 
     /// The step most samples keep: the median of the positive differences, or `None` for fewer than two instants.
     pub fn detect(times: &[Timestamp]) -> Option<Self> {
-        let mut d: Vec<i64> = times.windows(2).map(|w| w[1].0 - w[0].0).filter(|d| *d > 0).collect();
+        let mut d: Vec<i64> = times.windows(2).map(|w| w[1].0.saturating_sub(w[0].0)).filter(|d| *d > 0).collect();
         if d.is_empty() {
             return None;
         }

@@ -6,8 +6,7 @@ use foreglow_core::stats::median;
 
 /// Heaviest tail that is believed: at 1 the mean excess is infinite.
 const HEAVIEST: f64 = 1.0;
-
-/// Scale and shape of the excesses over a threshold, shape held in 0..=1: exponential or heavier.
+/// Scale and shape of the excesses over a threshold, shape at least the lightest that was allowed (0 = exponential) and at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pareto {
     pub(super) scale: f64,
@@ -42,41 +41,43 @@ impl CostFunction for Profile<'_> {
 
 impl Pareto {
     /// Most likely tail of excesses >= 0 (Grimshaw 1993, doi:10.1080/00401706.1993.10485040: one parameter is left once
-    /// the other is profiled out), the minimum by Brent's method. `least` holds the scale above 0.
-    pub(super) fn fit(excesses: &[f64], least: f64) -> Self {
+    /// the other is profiled out), the minimum by Brent's method. `least` holds the scale above 0, `lightest` is the smallest
+    /// shape that is believed.
+    pub(super) fn fit(excesses: &[f64], least: f64, lightest: f64) -> Self {
         let mean = (excesses.iter().map(|e| e / excesses.len() as f64).sum::<f64>()).min(1e300);
-        let exponential = Self { scale: mean.max(least), shape: 0.0 };
-        // A shape from a handful of excesses is noise.
-        if excesses.len() < 10 || !(mean > 0.0 && mean.is_finite()) {
-            return exponential;
-        }
         let unit = median(excesses).max(1e-6 * mean);
+        // A shape from a handful of excesses is noise.
+        if excesses.len() < 10 || !(unit > 0.0 && unit.is_finite()) {
+            return Self::with_shape(lightest, excesses, mean, least);
+        }
         let profile = Profile { excesses, unit };
-        let exponential_cost = libm::log(mean) + 1.0;
         let run = Executor::new(Profile { excesses, unit }, BrentOpt::new(-8.0, 8.0))
             .configure(|s| s.max_iters(60))
             .timer(false)
             .run();
-        let Some((u, cost)) =
-            run.ok().and_then(|r| r.state().get_best_param().map(|u| (*u, r.state().get_best_cost())))
-        else {
-            return exponential;
+        let Some(u) = run.ok().and_then(|r| r.state().get_best_param().copied()) else {
+            return Self::with_shape(lightest, excesses, unit, least);
         };
-        if cost.is_nan() || cost >= exponential_cost {
-            return exponential;
-        }
         let theta = libm::exp(u) / unit;
         let shape = profile.shape(theta);
-        if shape > HEAVIEST {
-            // With the shape at its limit the mean of y / (scale + y) is 1/2 at the best scale: a fixed point.
-            let mut scale = unit;
-            for _ in 0..50 {
-                let m = excesses.iter().map(|y| y / (scale + y)).sum::<f64>() / excesses.len() as f64;
-                scale *= 2.0 * m;
-            }
-            return Self { scale: scale.max(least), shape: HEAVIEST };
+        if (lightest.max(1e-9)..=HEAVIEST).contains(&shape) {
+            return Self { scale: (shape / theta).max(least), shape };
         }
-        Self { scale: (shape / theta).max(least), shape }
+        let shape = if shape > HEAVIEST { HEAVIEST } else { lightest };
+        Self::with_shape(shape, excesses, unit, least)
+    }
+
+    /// The most likely scale where the shape is given: `mean((1 + shape) y / (scale + shape y)) = 1` as a fixed point from
+    /// `start`.
+    fn with_shape(shape: f64, excesses: &[f64], start: f64, least: f64) -> Self {
+        let mut scale = if start.is_finite() { start.max(least) } else { least };
+        if !excesses.is_empty() {
+            for _ in 0..50 {
+                let sum: f64 = excesses.iter().map(|y| (1.0 + shape) * (y / (scale + shape * y))).sum();
+                scale = (scale * sum / excesses.len() as f64).max(f64::MIN_POSITIVE);
+            }
+        }
+        Self { scale: scale.max(least), shape }
     }
 
     /// `-ln` of the share of excesses beyond `y >= 0`.
@@ -105,14 +106,18 @@ mod tests {
     #[test]
     fn finds_scale_and_shape() {
         for (i, shape) in [0.0, 0.3, 0.7].into_iter().enumerate() {
-            let p = Pareto::fit(&sample(shape, 5000, i as u64), 1e-9);
+            let p = Pareto::fit(&sample(shape, 5000, i as u64), 1e-9, 0.0);
             assert!((p.shape - shape).abs() < 0.08 && (p.scale - 2.0).abs() < 0.2, "{shape}: {p:?}");
         }
         let light: Vec<f64> = (0..1000).map(|i| f64::from(i) / 1000.0).collect();
-        assert_eq!(Pareto::fit(&light, 1e-9).shape, 0.0);
-        let heavy = Pareto::fit(&sample(2.5, 3000, 9), 1e-9);
+        assert!(Pareto::fit(&light, 1e-9, 0.0).shape < 1e-3);
+        assert_eq!(Pareto::fit(&light, 1e-9, 0.1).shape, 0.1);
+        let exponential = Pareto::fit(&sample(0.0, 5000, 0), 1e-9, 0.1);
+        let share = libm::exp(-exponential.neg_ln_survival(4.0 * 2f64.ln()));
+        assert!(exponential.shape == 0.1 && (share - 0.25).abs() < 0.03, "{exponential:?} {share}");
+        let heavy = Pareto::fit(&sample(2.5, 3000, 9), 1e-9, 0.0);
         assert!(heavy.shape == HEAVIEST && heavy.scale.is_finite(), "{heavy:?}");
-        assert_eq!(Pareto::fit(&[0.0; 30], 0.5), Pareto { scale: 0.5, shape: 0.0 });
-        assert!(Pareto::fit(&[], 0.5).scale == 0.5);
+        assert_eq!(Pareto::fit(&[0.0; 30], 0.5, 0.0), Pareto { scale: 0.5, shape: 0.0 });
+        assert!(Pareto::fit(&[], 0.5, 0.0).scale == 0.5);
     }
 }

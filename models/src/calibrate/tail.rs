@@ -8,13 +8,18 @@ const KNOTS: usize = 160;
 const TAIL_SHARE: f64 = 0.02;
 /// But no fewer than so many, where the slice has four times as many.
 const TAIL_LEAST: usize = 30;
+/// Lightest shape of the tail of a detector's raw scores. A few dozen excesses of one calm stretch cannot vouch for an
+/// exponential tail, and a system that changes its regime leaves it by thousands of scales: an exponential then runs into
+/// the smallest p that is told apart, and rows a hundred times apart look alike. With this shape `-ln p` is nearly linear
+/// for ten scales and grows like the logarithm of the score from there.
+const LIGHTEST: f64 = 0.1;
 
 /// A fixed map from a raw score to `-ln p`, learnt on a slice that fitting did not see.
 ///
 /// Up to a threshold (the 98 % quantile of the slice, or its 30 largest) empirical: `-ln` of the mid-rank tail share
 /// `(above + ties/2 + 1/2) / (n + 1)` at up to 160 scores, linear between them; below the smallest it falls off
-/// exponentially towards 0. Past the threshold a generalised Pareto tail with shape >= 0 (Pickands 1975,
-/// doi:10.1214/aos/1176343003), so exponential or heavier. Continuous and strictly increasing until p = 1e-300.
+/// exponentially towards 0. Past the threshold a generalised Pareto tail (Pickands 1975, doi:10.1214/aos/1176343003),
+/// exponential or heavier. Continuous and strictly increasing until p = 1e-300.
 /// O(log knots), no allocation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TailMap {
@@ -29,8 +34,18 @@ pub struct TailMap {
 }
 
 impl TailMap {
-    /// Learns from the slice's raw scores; those that are not finite are passed over. Without any the map answers NaN.
+    /// Learns from the slice's raw scores of one detector; those that are not finite are passed over. Without any the map
+    /// answers NaN.
     pub fn fit(raw: &[f64]) -> Self {
+        Self::with_lightest(raw, LIGHTEST)
+    }
+
+    /// Learns from means of `-ln p` over detectors. These are logarithms already: their tail may be exponential.
+    pub fn fit_combined(combined: &[f64]) -> Self {
+        Self::with_lightest(combined, 0.0)
+    }
+
+    fn with_lightest(raw: &[f64], lightest: f64) -> Self {
         let mut sorted: Vec<f64> = raw.iter().copied().filter(|v| v.is_finite()).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let n = sorted.len();
@@ -46,7 +61,7 @@ impl TailMap {
         let threshold = sorted[n - 1 - past];
         let excesses: Vec<f64> =
             sorted[n - past..].iter().map(|v| (v - threshold).min(f64::MAX)).filter(|e| *e > 0.0).collect();
-        let tail = Pareto::fit(&excesses, least);
+        let tail = Pareto::fit(&excesses, least, lightest);
 
         let below = n - excesses.len();
         let (mut scores, mut heights) = (Vec::new(), Vec::new());
@@ -150,7 +165,7 @@ mod tests {
     fn constant_and_empty_slices() {
         let m = TailMap::fit(&[2.0; 300]);
         assert!((m.neg_ln_p(2.0) - 2f64.ln()).abs() < 0.01);
-        assert!(m.neg_ln_p(2.1) > 50.0 && m.neg_ln_p(1.9) < m.neg_ln_p(2.0));
+        assert!(m.neg_ln_p(2.1) > 30.0 && m.neg_ln_p(1.9) < m.neg_ln_p(2.0));
         assert!(TailMap::fit(&[f64::NAN]).neg_ln_p(1.0).is_nan());
         assert!(TailMap::fit(&[1.0]).neg_ln_p(5.0).is_finite());
         let wild = TailMap::fit(&[-f64::MAX, 0.0, f64::MAX, 1.0, 2.0]);

@@ -126,7 +126,10 @@ impl Calibration {
                         .collect()
                 }
             };
-            own.group = TailMap::fit(&raw);
+            own.group = match member.scope {
+                Scope::Group => TailMap::fit(&raw),
+                Scope::Signal => TailMap::fit_combined(&raw),
+            };
             told.push(raw.iter().map(|r| own.group.neg_ln_p(*r)).collect());
             maps.push(own);
         }
@@ -145,7 +148,7 @@ impl Calibration {
                 }
                 start += g.rows;
             }
-            maps[m].group = TailMap::fit(&raw);
+            maps[m].group = TailMap::fit_combined(&raw);
             told[m] = raw.iter().map(|r| maps[m].group.neg_ln_p(*r)).collect();
         }
         let combined: Vec<f64> = (0..rows).map(|r| mean_present(told.iter().map(|t| t[r]))).collect();
@@ -155,7 +158,7 @@ impl Calibration {
                 conformal_factor(&all).unwrap_or(1.0).clamp(1e-3, 1e6)
             })
             .collect();
-        Self { members: maps, combined: TailMap::fit(&combined), bands }
+        Self { members: maps, combined: TailMap::fit_combined(&combined), bands }
     }
 
     pub(super) fn write(&self, out: &mut Vec<f64>) {
