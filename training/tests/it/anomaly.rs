@@ -2,8 +2,7 @@ use crate::kit::{small, train};
 use foreglow_datasets::{Column, read_parquet};
 use std::path::{Path, PathBuf};
 
-const RECIPE: &str =
-    "[[detectors]]\nkind = \"baseline\"\nup_to = 100\n[[detectors]]\nkind = \"pca\"\n[forecaster]\nkind = \"seasonal_naive\"\n";
+const RECIPE: &str = "[[detectors]]\nkind = \"baseline\"\nup_to = 100\n[[detectors]]\nkind = \"pca\"\n[forecaster]\nkind = \"seasonal_naive\"\n";
 
 fn recipe(dir: &Path) -> PathBuf {
     let path = dir.join("recipe.toml");
