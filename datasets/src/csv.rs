@@ -11,7 +11,7 @@ pub(crate) fn read_text(path: &Path, separator: Option<u8>) -> Result<DataFrame,
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let bad = |place: String, problem: String| DatasetError::Csv { path: path.to_owned(), place, problem };
     if let Err(e) = std::str::from_utf8(body) {
-        let row = body[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let row = body[..e.valid_up_to()].split(|b| *b == b'\n').count() - 1;
         return Err(bad(format!("line {}", row + 1), "no UTF-8 text; convert the file to UTF-8".into()));
     }
     if body.iter().all(u8::is_ascii_whitespace) {
@@ -49,7 +49,7 @@ pub(crate) fn read_text(path: &Path, separator: Option<u8>) -> Result<DataFrame,
 
 fn guess_separator(body: &[u8]) -> u8 {
     let header = body.split(|b| *b == b'\n').next().unwrap_or(body);
-    let count = |s: u8| header.iter().filter(|b| **b == s).count();
+    let count = |s: u8| header.split(|b| *b == s).count();
     // The first of equals wins, so a single column is read as comma-separated.
     [b',', b';', b'\t'].into_iter().rev().max_by_key(|s| count(*s)).unwrap_or(b',')
 }

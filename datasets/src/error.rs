@@ -212,6 +212,7 @@ impl DatasetError {
         Self::Io { path: path.to_owned(), action, source }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass errors and literals")]
     pub(crate) fn parquet(path: &Path, problem: impl ToString) -> Self {
         Self::Parquet { path: path.to_owned(), problem: problem.to_string() }
     }
@@ -220,9 +221,9 @@ impl DatasetError {
 /// Names for a message: the first ones, and how many more there are.
 pub(crate) fn some_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let all: Vec<String> = names.into_iter().map(|s| s.as_ref().to_owned()).collect();
-    let mut text = all.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
-    if all.len() > 12 {
-        text.push_str(&format!(" and {} more", all.len() - 12));
+    let text = all.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().checked_sub(12) {
+        Some(more) if more > 0 => format!("{text} and {more} more"),
+        _ => text,
     }
-    text
 }

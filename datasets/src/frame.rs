@@ -47,9 +47,8 @@ pub fn to_grid(table: &SeriesTable, options: &GridOptions) -> Result<Grid, Datas
     else {
         return Err(bad("series", &table.id, "a series with at least one row"));
     };
-    let step = match options.step.or_else(|| table.step()) {
-        Some(s) => s,
-        None => return Err(bad("step", "none", "an explicit step where a series has fewer than two instants")),
+    let Some(step) = options.step.or_else(|| table.step()) else {
+        return Err(bad("step", "none", "an explicit step where a series has fewer than two instants"));
     };
     let span = end.ms().checked_sub(start.ms()).unwrap_or(i64::MAX) as u64;
     let steps = (span.saturating_add(step.ms() as u64 / 2)) / step.ms() as u64 + 1;

@@ -2,6 +2,7 @@ use crate::{DatasetError, Split};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 /// The version of the layout that is written, and the only one that is read.
@@ -192,8 +193,8 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(&text).map_err(|e| bad(format!("{e}")))?;
         let mut ids: Vec<&str> = manifest.series.iter().map(|s| s.id.as_str()).collect();
         ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
-            return Err(bad(format!("series {:?} is listed twice", twice[0])));
+        if let Some([twice, ..]) = ids.windows(2).find(|w| w[0] == w[1]) {
+            return Err(bad(format!("series {twice:?} is listed twice")));
         }
         Ok(manifest)
     }
@@ -235,7 +236,7 @@ impl Manifest {
             let rest = map.keys().map(String::as_str).filter(|k| !order.contains(k));
             for key in order.into_iter().chain(rest) {
                 if let Some(v) = map.get(key) {
-                    out.push_str(&format!(" {}: {},\n", Value::from(key), serde_json::to_string(v)?));
+                    let _ = writeln!(out, " {}: {},", Value::from(key), serde_json::to_string(v)?);
                 }
             }
         }

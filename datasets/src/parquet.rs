@@ -194,6 +194,7 @@ impl ParquetFile {
     }
 
     /// The rows of each row group.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "polars does not export the type")]
     pub(crate) fn row_groups(&self) -> Vec<usize> {
         self.metadata.row_groups.iter().map(|g| g.num_rows()).collect()
     }

@@ -244,8 +244,7 @@ fn one(s: &SyntheticSpec, index: usize, events: &mut Vec<Event>) -> SeriesTable 
         .collect();
 
     let mut label = vec![Some(false); n];
-    if s.events > 0 {
-        let width = (n - test) / s.events;
+    if let Some(width) = (n - test).checked_div(s.events) {
         let mut r = seed.child("events").rng();
         for e in 0..s.events {
             let kind = s.kinds[(e + index) % s.kinds.len()];
@@ -373,7 +372,9 @@ mod tests {
                     assert_eq!(moved, e.metrics.contains(name), "{} {name} {:?}", s.id, e.kind);
                 }
                 if e.kind.as_deref() != Some("missing") {
-                    rows.iter().for_each(|k| want[*k] = true);
+                    for k in &rows {
+                        want[*k] = true;
+                    }
                 }
             }
             for k in 0..s.len() {

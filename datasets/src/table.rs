@@ -340,7 +340,7 @@ fn wide(
     let members: std::collections::HashSet<u32> = if numbers.iter().any(|n| !n.infinite.is_empty()) {
         rows.iter().map(|r| *r as u32).collect()
     } else {
-        Default::default()
+        std::collections::HashSet::new()
     };
     SeriesTable {
         timestamps: rows.iter().map(|r| times[*r]).collect(),

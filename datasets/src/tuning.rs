@@ -186,6 +186,7 @@ fn bare_name(name: &str) -> (&str, Option<Goal>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
 
     fn table(text: &str) -> Result<TuningTable, DatasetError> {
         let dir = tempfile::tempdir().unwrap();
@@ -212,7 +213,7 @@ mod tests {
     fn sentinels_are_named_and_declared() {
         let mut text = String::from("a,t-\n");
         for i in 0..100 {
-            text.push_str(&format!("{i},{}\n", if i % 10 == 0 { 99999 } else { i }));
+            writeln!(text, "{i},{}", if i % 10 == 0 { 99999 } else { i }).unwrap();
         }
         let mut t = table(&text).unwrap();
         assert_eq!(t.suspicions, [Suspicion { column: "t-".into(), value: 99999.0, rows: 10 }]);

@@ -332,7 +332,7 @@ pub(crate) fn file_info(path: &Path) -> Result<FileInfo, DatasetError> {
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, b| text + &format!("{b:02x}"))
 }
 
 /// Writes through a temporary neighbour that is synced and renamed, or removed when anything fails: the file appears whole

@@ -41,7 +41,7 @@ pub enum Command {
     Recipe(RecipeCommand),
     /// List, describe, check, fetch, generate and record datasets.
     #[command(subcommand)]
-    Datasets(DatasetsCommand),
+    Datasets(Box<DatasetsCommand>),
 }
 
 impl Cli {

@@ -67,8 +67,10 @@ impl TrainError {
     pub fn exit_code(&self) -> u8 {
         use DatasetError as D;
         match self {
-            Self::Usage(_) | Self::Config { .. } | Self::Core(_) => 2,
-            Self::Dataset(
+            Self::Usage(_)
+            | Self::Config { .. }
+            | Self::Core(_)
+            | Self::Dataset(
                 D::Param { .. }
                 | D::NotADataset { .. }
                 | D::NoSeries { .. }

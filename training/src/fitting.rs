@@ -170,13 +170,11 @@ fn split_rows(split: &[Split]) -> Option<(Range<usize>, Range<usize>)> {
     let first = split.iter().position(|s| *s == Split::Train)?;
     let limit = at(Split::Test, first..split.len()).map_or(split.len(), |r| r.start);
     let train = at(Split::Train, first..limit)?;
-    Some(match at(Split::Val, train.end..limit) {
-        Some(val) => (train, val),
-        None => {
-            let cut = train.end - train.len() / 5;
-            (train.start..cut, cut..train.end)
-        }
-    })
+    if let Some(val) = at(Split::Val, train.end..limit) {
+        return Some((train, val));
+    }
+    let cut = train.end - train.len() / 5;
+    Some((train.start..cut, cut..train.end))
 }
 
 #[cfg(test)]

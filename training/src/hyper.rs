@@ -140,7 +140,7 @@ fn first_failure(study: &Study) -> String {
 
 /// The place of a dotted path (`detectors[0].clip`) in a recipe.
 fn pointer(recipe: &Json, path: &str) -> Option<String> {
-    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     recipe.pointer(&pointer).is_some().then_some(pointer)
 }
 

@@ -4,7 +4,7 @@ use foreglow_datasets::{Dataset, OpenOptions, SyntheticSpec, check, generate, re
 const T: i64 = 1_767_225_600_000;
 
 fn refused(text: &str, parts: &[&str]) {
-    let e = csv(text, &OpenOptions::default()).unwrap_err().to_string();
+    let e = csv(text, &OpenOptions::default()).expect_err("refused").to_string();
     for part in parts {
         assert!(e.contains(part), "{text:?}: {e}");
     }
@@ -59,7 +59,7 @@ fn small() -> (Scratch, std::path::PathBuf) {
     let s = Scratch::new();
     let dir = s.dir.path().join("set");
     let spec = SyntheticSpec { series: 2, metrics: 3, days: 6.0, events: 3, ..SyntheticSpec::default() };
-    write_tidy(&dir, &generate(&spec.check().unwrap())).unwrap();
+    write_tidy(&dir, &generate(&spec.check().expect("sound"))).expect("written");
     (s, dir)
 }
 

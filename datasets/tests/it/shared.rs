@@ -3,6 +3,7 @@ use foreglow_datasets::{Dataset, OpenOptions, Split, check, describe, find, loca
 use std::path::PathBuf;
 
 /// The development data beside the repository; absent: a message and nothing to do, but a failure under CI=true.
+#[expect(clippy::print_stderr, reason = "says which test is skipped")]
 fn shared() -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     if root.join("index.json").is_file() {

@@ -1,6 +1,7 @@
 use crate::{Scratch, csv};
 use foreglow_core::Labels;
 use foreglow_datasets::{Column, Dataset, Fractions, OpenOptions, Split, TimeUnit, write_parquet};
+use std::fmt::Write;
 
 const T: i64 = 1_767_225_600_000;
 
@@ -73,7 +74,7 @@ fn truth_and_split_columns_are_used() {
 fn splits_default_to_70_10_20_by_time() {
     let mut text = String::from("timestamp,v\n");
     for i in 0..10 {
-        text.push_str(&format!("{},{i}\n", T + i * 1000));
+        writeln!(text, "{},{i}", T + i * 1000).unwrap();
     }
     let t = &csv(&text, &OpenOptions::default()).unwrap()[0];
     let count = |s| t.split.iter().filter(|x| **x == s).count();

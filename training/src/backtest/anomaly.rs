@@ -29,7 +29,7 @@ const PLOTS: usize = 6;
 #[derive(Debug)]
 pub enum Model<'a> {
     /// Fit a recipe on the data first.
-    Fit(FitOptions<'a>),
+    Fit(Box<FitOptions<'a>>),
     /// Replay artifacts that exist.
     Replay(Vec<Artifact>),
 }

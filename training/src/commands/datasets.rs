@@ -8,6 +8,7 @@ use foreglow_datasets::{
     list, local, write_tidy,
 };
 use serde_json::json;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// The commands about datasets.
@@ -18,13 +19,13 @@ pub enum DatasetsCommand {
     /// What a dataset is: size, terms, splits, labels, caveats, series.
     Describe(DescribeArgs),
     /// Read a whole dataset and compare it with what it says of itself.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// Download a dataset of the catalogue that is a plain file; the checksum is verified.
     Fetch(FetchArgs),
     /// Generate a dataset with exact labels.
     Generate(Box<GenerateArgs>),
     /// Run the swarm on this machine and record it, with faults on command.
-    Record(RecordArgs),
+    Record(Box<RecordArgs>),
 }
 
 /// Options of `datasets list`.
@@ -163,7 +164,7 @@ fn list_command(args: &ListArgs) -> Result<Answer, TrainError> {
             let size = [m.series.len(), m.n_rows, m.metrics.len(), m.n_events].map(|n| n.to_string());
             [vec![path.display().to_string()], size.to_vec(), vec![m.title.clone()]].concat()
         });
-        text.push_str(&format!("\n\nin {}:\n", root.display()));
+        let _ = writeln!(text, "\n\nin {}:", root.display());
         text.push_str(&table(&["path", "series", "rows", "metrics", "events", "title"], 1, rows));
     }
     let catalogue: Vec<_> = known
@@ -196,10 +197,8 @@ fn describe_command(args: &DescribeArgs) -> Result<Answer, TrainError> {
         let mut value =
             json!({"name": entry.name, "title": entry.title, "tasks": entry.tasks, "licence": entry.licence});
         if let Origin::File { url, sha256, .. } = entry.origin {
-            text.push_str(&format!(
-                "  url           {url}\n  sha256        {}\n",
-                sha256.unwrap_or("not verified: pass it with --sha256")
-            ));
+            let sum = sha256.unwrap_or("not verified: pass it with --sha256");
+            let _ = writeln!(text, "  url           {url}\n  sha256        {sum}");
             value["url"] = json!(url);
             value["sha256"] = json!(sha256);
         }
@@ -254,16 +253,18 @@ fn fetch_command(args: &FetchArgs, context: &Context) -> Result<Answer, TrainErr
     Ok(Answer { json: json!({"dir": got.dir, "bytes": got.bytes, "sha256": got.sha256, "licence": got.licence}), text })
 }
 
+/// An option wins over what the field holds.
+fn take<T: Clone>(field: &mut T, option: Option<&T>) {
+    if let Some(v) = option {
+        *field = v.clone();
+    }
+}
+
 fn generate_command(args: &GenerateArgs) -> Result<Answer, TrainError> {
     let mut spec = match &args.spec {
         Some(path) => read_spec(path)?,
         None => SyntheticSpec::default(),
     };
-    fn take<T: Clone>(field: &mut T, option: Option<&T>) {
-        if let Some(v) = option {
-            *field = v.clone();
-        }
-    }
     take(&mut spec.name, args.name.as_ref());
     take(&mut spec.series, args.series.as_ref());
     take(&mut spec.metrics, args.metrics.as_ref());
@@ -279,7 +280,7 @@ fn generate_command(args: &GenerateArgs) -> Result<Answer, TrainError> {
         spec.groups = spec.groups.min(spec.metrics.max(1));
     }
     let manifest = write_tidy(&args.out, &generate(&spec.check()?))?;
-    written(&args.out, &manifest)
+    Ok(written(&args.out, &manifest))
 }
 
 fn read_spec(path: &Path) -> Result<SyntheticSpec, TrainError> {
@@ -289,7 +290,7 @@ fn read_spec(path: &Path) -> Result<SyntheticSpec, TrainError> {
 }
 
 /// The answer for a dataset that was written.
-pub(super) fn written(out: &Path, manifest: &foreglow_datasets::Manifest) -> Result<Answer, TrainError> {
+pub(super) fn written(out: &Path, manifest: &foreglow_datasets::Manifest) -> Answer {
     let m = manifest;
     let text = format!(
         "{}: {} series, {} rows, {} metrics, {} events, {} anomalous rows",
@@ -302,5 +303,5 @@ pub(super) fn written(out: &Path, manifest: &foreglow_datasets::Manifest) -> Res
     );
     let value = json!({"dir": out, "series": m.n_series, "rows": m.n_rows, "metrics": m.n_metrics, "events": m.n_events,
         "anomalous_rows": m.anomalous_rows, "files": m.files});
-    Ok(Answer { json: value, text })
+    Answer { json: value, text }
 }

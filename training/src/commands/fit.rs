@@ -8,6 +8,7 @@ use foreglow_core::signals::Signals;
 use foreglow_models::artifact::Store;
 use foreglow_models::monitor::group_id;
 use serde_json::json;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -84,9 +85,9 @@ pub fn fit(args: &FitArgs, context: &Context) -> Result<Answer, TrainError> {
         text.push_str(&lines(one, &id));
     }
     for note in &notes {
-        text.push_str(&format!("note: {note}\n"));
+        let _ = writeln!(text, "note: {note}");
     }
-    text.push_str(&format!("{seconds:.1} s"));
+    let _ = write!(text, "{seconds:.1} s");
     let value = json!({"artifacts": answers, "notes": notes, "seconds": seconds,
         "peak_memory_bytes": crate::backtest::peak_memory_bytes()});
     Ok(Answer { json: value, text })

@@ -111,7 +111,7 @@ pub(super) fn record(args: &RecordArgs, context: &Context) -> Result<Answer, Tra
     if done < steps {
         return Err(TrainError::Interrupted(format!("{done} of {steps} steps lie in {}", args.out.display())));
     }
-    written(&args.out, &manifest)
+    Ok(written(&args.out, &manifest))
 }
 
 /// A recording in the tidy layout. Rows before the first fault are train (80 %) and validation; what follows is test.

@@ -139,14 +139,10 @@ fn set_current(store: &Store, name: &str, id: &str) -> Result<Answer, TrainError
 /// From the registry.
 pub fn rollback(args: &RollbackArgs) -> Result<Answer, TrainError> {
     let store = Store::open(&args.registry)?;
-    match &args.id {
-        Some(id) => set_current(&store, &args.name, id),
-        None => {
-            let id = store.rollback(&args.name)?;
-            Ok(Answer {
-                json: json!({"name": args.name, "current": id}),
-                text: format!("{}: {id} is current again", args.name),
-            })
-        }
+    if let Some(id) = &args.id {
+        return set_current(&store, &args.name, id);
     }
+    let id = store.rollback(&args.name)?;
+    let text = format!("{}: {id} is current again", args.name);
+    Ok(Answer { json: json!({"name": args.name, "current": id}), text })
 }

@@ -1,5 +1,6 @@
 use crate::kit::{small, train};
 use foreglow_datasets::{Column, read_parquet};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 const RECIPE: &str = "[[detectors]]\nkind = \"baseline\"\nup_to = 100\n[[detectors]]\nkind = \"pca\"\n[forecaster]\nkind = \"seasonal_naive\"\n";
@@ -104,7 +105,7 @@ fn odd_series_cost_the_others_nothing() {
     let recipe = recipe(dir.path());
     let mut text = String::from("time,series_id,v,w\n");
     let mut push = |name: &str, i: i64, v: &str, w: &str| {
-        text.push_str(&format!("{},{name},{v},{w}\n", 1_767_225_600_000 + i * 60_000));
+        writeln!(text, "{},{name},{v},{w}", 1_767_225_600_000 + i * 60_000).expect("written");
     };
     for i in 0..900 {
         let (v, w) = (((i * 37) % 101).to_string(), ((i * 13) % 17).to_string());

@@ -1,4 +1,5 @@
 use crate::kit::train;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 fn file(dir: &Path, name: &str, text: &str) -> PathBuf {
@@ -49,8 +50,9 @@ fn files_that_cannot_be_read() {
 fn one_bad_series_costs_the_others_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut text = String::from("time,series_id,v\n");
-    let mut push =
-        |name: &str, i: i64, v: &str| text.push_str(&format!("{},{name},{v}\n", 1_767_225_600_000 + i * 60_000));
+    let mut push = |name: &str, i: i64, v: &str| {
+        writeln!(text, "{},{name},{v}", 1_767_225_600_000 + i * 60_000).expect("written");
+    };
     for i in 0..40 {
         push("good", i, &format!("{}", (i * 7) % 11));
         push("missing", i, "");

@@ -149,8 +149,10 @@ fn nothing_to_fit_on_is_said() {
         assert!(ran.error(code).contains(part), "{text}: {}", ran.err);
     };
     fails("time,v\n1767225600000,1\n", 1, "no step");
-    let empty: String = (0..300).map(|i| format!("{},\n", 1_767_225_600_000i64 + i * 60_000)).collect();
-    fails(&format!("time,v\n{empty}"), 1, "no metric has a value");
-    let test: String = (0..300).map(|i| format!("{},1,test\n", 1_767_225_600_000i64 + i * 60_000)).collect();
-    fails(&format!("time,v,split\n{test}"), 1, "no train rows");
+    let rows = |head: &str, cells: &str| {
+        let times = (0..300).map(|i| 1_767_225_600_000i64 + i * 60_000);
+        times.fold(head.to_owned(), |text, t| text + &format!("\n{t},{cells}"))
+    };
+    fails(&rows("time,v", ""), 1, "no metric has a value");
+    fails(&rows("time,v,split", "1,test"), 1, "no train rows");
 }

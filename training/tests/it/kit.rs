@@ -76,6 +76,7 @@ pub(crate) fn small(dir: &Path) -> PathBuf {
 
 /// A dataset of the shared development data, which lies beside the repository; `None` (and a word) where it does not,
 /// except under CI, where it must.
+#[expect(clippy::print_stderr, reason = "says which test is skipped")]
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("FOREGLOW_DATA").map(PathBuf::from).or_else(|| {
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|a| a.join("shared/data")).find(|p| p.is_dir())

@@ -1,5 +1,6 @@
 use crate::kit::train;
 use foreglow_datasets::{Column, read_parquet};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 fn table(dir: &Path) -> PathBuf {
@@ -7,7 +8,7 @@ fn table(dir: &Path) -> PathBuf {
     for w in 0..12 {
         for b in 0..4 {
             let value = 100 - (w - 7) * (w - 7) - 3 * (b - 2) * (b - 2);
-            text.push_str(&format!("{w},{b},{value}\n"));
+            writeln!(text, "{w},{b},{value}").expect("written");
         }
     }
     text.push_str("3,3,?\n");

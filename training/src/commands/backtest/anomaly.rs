@@ -57,19 +57,18 @@ pub(super) fn run(
         ));
     }
     let data = all.data.open()?;
-    let (model, name) = match all.artifact()? {
-        Some((artifact, name)) => (Model::Replay(vec![artifact]), name),
-        None => {
-            let fit = FitOptions {
-                name: data.name.clone(),
-                recipe: read_recipe(recipe)?,
-                rules: read_signals(args.signals.as_deref())?,
-                known: args.prefix.map_or(Known::Splits, Known::Prefix),
-                seed,
-                warm: None,
-            };
-            (Model::Fit(fit), recipe_name(recipe))
-        }
+    let (model, name) = if let Some((artifact, name)) = all.artifact()? {
+        (Model::Replay(vec![artifact]), name)
+    } else {
+        let fit = FitOptions {
+            name: data.name.clone(),
+            recipe: read_recipe(recipe)?,
+            rules: read_signals(args.signals.as_deref())?,
+            known: args.prefix.map_or(Known::Splits, Known::Prefix),
+            seed,
+            warm: None,
+        };
+        (Model::Fit(Box::new(fit)), recipe_name(recipe))
     };
     let options = AnomalyOptions { model, name, protocol, expected_all: args.expected == Some(Expected::All), seed };
     let outcome = anomaly::run(&data, options, context)?;
