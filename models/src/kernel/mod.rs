@@ -11,7 +11,12 @@
 //! run the same source and differ by rounding only, below 1e-5.
 //!
 //! This is the one module where `unsafe` is allowed. The portable path is its bounds-checked twin: the same index
-//! arithmetic, every access checked.
+//! arithmetic, every access checked. Its tests also run under a memory checker:
+//!
+//! ```text
+//! cargo test -p foreglow-models --lib --no-run      # prints the name of the test program
+//! valgrind --error-exitcode=9 PROGRAM --test-threads 1 kernel::tests
+//! ```
 #![expect(unsafe_code, reason = "vector loads without bounds checks; each block says why it is sound")]
 #![expect(
     clippy::inline_always,
