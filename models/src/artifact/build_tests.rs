@@ -116,6 +116,8 @@ fn fits_saves_and_goes_on_where_train_ended() {
     );
     let cpu = &rows[200].signals[1];
     assert!(cpu.actual > cpu.upper && cpu.score >= 1.0, "{cpu:?}");
+    let top = rows[200].signals.iter().max_by(|a, b| a.share.total_cmp(&b.share)).unwrap();
+    assert_eq!(top.key.name.as_ref(), "cpu");
     assert!(rows[..190].iter().filter(|r| r.is_anomaly).count() <= 3);
     // Warm: the same signals go on from it.
     let warm = build(&hosts, Some(&made)).unwrap();

@@ -287,10 +287,10 @@ mod tests {
         let (rows, _) = rows_of(&[], &[vec![], vec![]]);
         assert!(rows.is_empty());
         let (rows, _) = rows_of(&[t(0)], &[vec![1.0], vec![f64::NAN]]);
-        assert!(rows.len() == 1 && !rows[0].1.is_anomaly);
+        assert!(rows.len() == 1 && rows[0].1.score.is_nan());
         let times: Vec<Timestamp> = (0..100).map(t).collect();
         let (rows, _) = rows_of(&times, &[vec![f64::NAN; 100], vec![f64::INFINITY; 100]]);
-        assert!(rows.len() == 100 && rows.iter().all(|r| !r.1.is_anomaly));
+        assert!(rows.len() == 100 && rows.iter().all(|r| r.1.score.is_nan()));
         let keys = [MetricKey::new("a", Labels::new([("h", "1")])), MetricKey::new("a", Labels::new([("h", "2")]))];
         let series = ReplaySeries { keys: &keys, timestamps: &times, columns: &[vec![0.0; 100], vec![0.0; 100]] };
         let e = replay(&mut monitor(), &series, 0..1, false, &mut |_, _| {}).unwrap_err().to_string();

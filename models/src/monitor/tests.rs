@@ -328,7 +328,7 @@ fn an_online_series_stays_small() {
         m.observe(&batch(&[("cpu", "a", at(i), wave(i, "cpu"))]), at(i));
     }
     let bytes = m.bytes_of(r#"{host="a"}"#).unwrap();
-    assert!(bytes <= 18 * 1024, "{bytes} bytes");
+    assert!(bytes <= 16 * 1024, "{bytes} bytes");
     assert!(bytes > 8 * 1024);
 }
 
