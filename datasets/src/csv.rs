@@ -18,7 +18,7 @@ pub(crate) fn read_text(path: &Path, separator: Option<u8>) -> Result<DataFrame,
         return Err(DatasetError::Empty { path: path.to_owned() });
     }
     let separator = separator.unwrap_or_else(|| guess_separator(body));
-    let (rows, blanks) = check_shape(body, separator)
+    let Shape { rows, blanks } = check_shape(body, separator)
         .map_err(|(row, problem)| bad(if row == 0 { "header".to_owned() } else { format!("row {row}") }, problem))?;
     if rows == 0 {
         return Err(DatasetError::Empty { path: path.to_owned() });
@@ -54,8 +54,16 @@ fn guess_separator(body: &[u8]) -> u8 {
     [b',', b';', b'\t'].into_iter().rev().max_by_key(|s| count(*s)).unwrap_or(b',')
 }
 
+/// What lies between header and end.
+struct Shape {
+    /// Data rows.
+    rows: usize,
+    /// Where lines hold nothing, line break included.
+    blanks: Vec<Range<usize>>,
+}
+
 /// Counts the data rows and finds the blank lines; the error carries the data row (0 = header) and what is wrong with it.
-fn check_shape(body: &[u8], separator: u8) -> Result<(usize, Vec<Range<usize>>), (usize, String)> {
+fn check_shape(body: &[u8], separator: u8) -> Result<Shape, (usize, String)> {
     let mut blanks = Vec::new();
     let (mut width, mut record, mut fields, mut quoted, mut blank) = (0usize, 0usize, 1usize, false, true);
     let mut names: Vec<&[u8]> = Vec::new();
@@ -107,7 +115,7 @@ fn check_shape(body: &[u8], separator: u8) -> Result<(usize, Vec<Range<usize>>),
     if let Some(w) = sorted.windows(2).find(|w| w[0] == w[1]) {
         return Err((0, format!("two columns are called {:?}; names must differ", String::from_utf8_lossy(w[0]))));
     }
-    Ok((record.saturating_sub(1), blanks))
+    Ok(Shape { rows: record.saturating_sub(1), blanks })
 }
 
 /// Cells that mean "missing": empty, `NaN`, `NA`, `N/A`, `null`, `none`, `-` in any case.

@@ -50,8 +50,9 @@ pub fn to_grid(table: &SeriesTable, options: &GridOptions) -> Result<Grid, Datas
     let Some(step) = options.step.or_else(|| table.step()) else {
         return Err(bad("step", "none", "an explicit step where a series has fewer than two instants"));
     };
-    let span = end.ms().checked_sub(start.ms()).unwrap_or(i64::MAX) as u64;
-    let steps = (span.saturating_add(step.ms() as u64 / 2)) / step.ms() as u64 + 1;
+    // A span that no step can count is refused like one with too many steps.
+    let span = end.ms().checked_sub(start.ms());
+    let steps = span.map_or(u64::MAX, |s| (s as u64).saturating_add(step.ms() as u64 / 2) / step.ms() as u64 + 1);
     let cells = steps.saturating_mul(table.metrics.len().max(1) as u64);
     if cells > MAX_CELLS {
         return Err(DatasetError::Grid {

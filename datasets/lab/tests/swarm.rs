@@ -16,7 +16,7 @@ fn turn() -> MutexGuard<'static, ()> {
 /// Quick steps and a load that does not move.
 fn config() -> LabConfig {
     LabConfig {
-        step: Step::from_ms(250).unwrap(),
+        step: Step::from_ms(250).expect("it works"),
         day: Duration::from_hours(24),
         seed: Seed(11),
         ..LabConfig::default()
@@ -115,12 +115,12 @@ impl Effect {
 /// Watches four ticks, injects, watches until the fault is over.
 fn inject(swarm: &Swarm, ticks: &mut Ticks, kind: FaultKind, agent: Option<usize>) -> Effect {
     let settled = swarm.events().last().map_or(Timestamp(0), |e| e.end.plus(750));
-    while ticks.next_blocking().unwrap().timestamp < settled {}
+    while ticks.next_blocking().expect("it works").timestamp < settled {}
     let before = take(ticks, 4);
-    let event = swarm.inject(Fault { kind, agent, duration: Duration::from_millis(1500) }).unwrap();
+    let event = swarm.inject(Fault { kind, agent, duration: Duration::from_millis(1500) }).expect("it works");
     let mut during = Vec::new();
     loop {
-        let tick = ticks.next_blocking().unwrap();
+        let tick = ticks.next_blocking().expect("it works");
         if tick.timestamp > event.end {
             break;
         }

@@ -116,7 +116,9 @@ fn manifests_that_lie() {
     assert!(set.manifest.as_ref().unwrap().extra.contains_key("later"));
     assert!(check(&dir, &OpenOptions::default()).unwrap().is_sound());
     // What only a check sees.
-    std::fs::write(&path, text.replacen("\"anomalous_rows\": ", "\"anomalous_rows\": 1", 1)).unwrap();
+    let mut lie = text.clone();
+    lie.insert(text.rfind("\"anomalous_rows\":").unwrap() + "\"anomalous_rows\":".len(), '1');
+    std::fs::write(&path, lie).unwrap();
     let r = check(&dir, &OpenOptions::default()).unwrap();
     assert!(!r.is_sound() && r.to_string().contains("anomalous_rows"), "{r}");
 }

@@ -110,10 +110,8 @@ impl BaselineShape {
         let [none, day, week] = [state[ERRORS], state[ERRORS + 1], state[ERRORS + 2]];
         if days >= 8.0 && week < 0.9 * none && week < 0.9 * day {
             2
-        } else if days >= 2.0 && day < 0.9 * none {
-            1
         } else {
-            0
+            usize::from(days >= 2.0 && day < 0.9 * none)
         }
     }
 

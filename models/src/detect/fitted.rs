@@ -71,7 +71,6 @@ pub fn fit_detector(
     let plain = |detector| Ok(Some(DetectorFit { detector, optimizer: None }));
     let seed = seed.child(spec.kind());
     match spec {
-        DetectorSpec::Baseline(_) | DetectorSpec::Persistence(_) => Ok(None),
         DetectorSpec::Pca(p) if width > 1 => plain(FittedDetector::Pca(PcaDetector::fit(stacked(groups)?.view(), p)?)),
         DetectorSpec::Autoencoder(p) if width > 1 => {
             let rows: Vec<f32> = stacked(groups)?.iter().map(|v| *v as f32).collect();
@@ -86,7 +85,11 @@ pub fn fit_detector(
                 optimizer: Some(fit.optimizer),
             }))
         }
-        DetectorSpec::Pca(_) | DetectorSpec::Autoencoder(_) => Ok(None),
+        // Without weights, or with nothing to compare a single signal with.
+        DetectorSpec::Baseline(_)
+        | DetectorSpec::Persistence(_)
+        | DetectorSpec::Pca(_)
+        | DetectorSpec::Autoencoder(_) => Ok(None),
         DetectorSpec::Cluster(p) => {
             let rows: Vec<f64> = stacked(groups)?.iter().copied().collect();
             let states = OperatingStates::fit(&rows, width, &p.spec(), seed)?;

@@ -262,7 +262,7 @@ impl Fit<'_> {
         &self,
         rows: &[ScaledRows<'_>],
         only_statistics: bool,
-        before: Option<(&[Option<Arc<FittedDetector>>], String)>,
+        before: Option<&(&[Option<Arc<FittedDetector>>], String)>,
         check: Option<ArrayView2<'_, f64>>,
         seed: Seed,
     ) -> Result<Weights, ModelError> {
@@ -275,7 +275,7 @@ impl Fit<'_> {
                 out.optimizers.push(None);
                 continue;
             }
-            let old = before.as_ref().and_then(|(d, owner)| d.get(i).and_then(Option::as_ref).map(|d| (d, owner)));
+            let old = before.and_then(|(d, owner)| d.get(i).and_then(Option::as_ref).map(|d| (d, owner)));
             let memory = old
                 .as_ref()
                 .zip(self.warm)
@@ -359,7 +359,7 @@ impl Fit<'_> {
             })
             .collect();
         let before = warm.map(|f| (&f.shared.detectors[..], "shared/".to_owned()));
-        let weights = self.weights(&rows, false, before, None, self.seed.child("shared"))?;
+        let weights = self.weights(&rows, false, before.as_ref(), None, self.seed.child("shared"))?;
         Ok((scaling, weights))
     }
 
@@ -384,7 +384,7 @@ impl Fit<'_> {
             (&p.detectors[..], format!("group.{at}/"))
         });
         let seed = self.seed.child(&g.group.to_string());
-        let mut weights = self.weights(&table, borrowed.is_some(), before, Some(check.view()), seed)?;
+        let mut weights = self.weights(&table, borrowed.is_some(), before.as_ref(), Some(check.view()), seed)?;
         if let Some(shared) = borrowed {
             for (own, theirs) in weights.detectors.iter_mut().zip(&shared.detectors) {
                 if own.is_none() {

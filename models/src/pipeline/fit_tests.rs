@@ -193,7 +193,7 @@ fn wild_missing_and_short_input() {
     assert!(f.notes.iter().any(|n| n.contains("without autoencoder")), "{:?}", f.notes);
     run(&f.pipeline, &label(0), &tables[0]);
     let constant = Array2::from_elem((ROWS, 5), 3.0);
-    let f = fit(&every_member(), &[constant.clone()], &Signals::default()).unwrap();
+    let f = fit(&every_member(), std::slice::from_ref(&constant), &Signals::default()).unwrap();
     let scores = run(&f.pipeline, &label(0), &constant).0;
     assert!(scores[100..].iter().all(|s| *s < 1.0));
 
