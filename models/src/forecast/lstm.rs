@@ -1,8 +1,10 @@
+use super::known::Known;
 use super::quantiles::at_levels;
+use super::series::TrainSeries;
 use crate::ModelError;
 use crate::artifact::TensorMap;
-use crate::nn::{LstmFit, LstmNet};
-use foreglow_core::{Forecaster, History};
+use crate::nn::{LstmFit, LstmNet, LstmParams, OptimizerState, Progress, TrainReport};
+use foreglow_core::{Forecaster, History, Seed};
 use ndarray::Array2;
 
 /// The global LSTM as a forecaster; see [`crate::nn::lstm`].
@@ -10,17 +12,80 @@ use ndarray::Array2;
 pub struct LstmForecaster {
     /// The trained net.
     pub net: LstmNet,
+    known: Known,
+}
+
+/// What training left beside the forecaster: report, optimiser and what to know.
+pub(super) struct Training {
+    pub(super) report: TrainReport,
+    pub(super) optimizer: OptimizerState,
+    pub(super) notes: Vec<String>,
 }
 
 impl LstmForecaster {
-    /// The forecaster of a fit.
-    pub fn new(fit: LstmFit) -> Self {
-        Self { net: fit.net }
+    /// Trains a net over all series.
+    pub(super) fn fit(
+        params: &LstmParams,
+        series: &[TrainSeries<'_>],
+        season: Option<usize>,
+        seed: Seed,
+        progress: Progress<'_>,
+    ) -> Result<(Self, Training), ModelError> {
+        let fit = LstmNet::train(series, season, params, seed, progress)?;
+        Ok(Self::after(fit, series, Vec::new()))
     }
 
-    /// Loads a saved net.
+    /// Goes on training; the weights stay the old ones when no step brings the error on the newest windows down.
+    pub(super) fn fit_on(
+        &self,
+        optimizer: Option<&OptimizerState>,
+        params: &LstmParams,
+        series: &[TrainSeries<'_>],
+        seed: Seed,
+        progress: Progress<'_>,
+    ) -> Result<(Self, Training), ModelError> {
+        let fresh: Vec<usize> = (series.iter())
+            .map(|s| {
+                let last = s.start.plus((s.values.len() as i64 - 1) * s.step.ms());
+                self.known.unseen_from(&History { values: s.values, last, step: s.step })
+            })
+            .collect();
+        let fit = self.net.continue_training(optimizer, series, &fresh, params, seed, progress)?;
+        let mut notes = Vec::new();
+        if fit.report.best_step == 0 {
+            let later = fit.report.history.iter().map(|h| h.validation_loss).fold(f64::INFINITY, f64::min);
+            notes.push(format!(
+                "warm start: the old weights were kept, training on raised the loss on the newest windows from {:.4} to {later:.4}",
+                fit.report.best_loss
+            ));
+        }
+        Ok(Self::after(fit, series, notes))
+    }
+
+    fn after(fit: LstmFit, series: &[TrainSeries<'_>], notes: Vec<String>) -> (Self, Training) {
+        let LstmFit { net, optimizer, report } = fit;
+        (Self { net, known: Known::new(series) }, Training { report, optimizer, notes })
+    }
+
+    /// The index from which on the net was not trained on `history`.
+    pub(super) fn unseen_from(&self, history: &History<'_>) -> usize {
+        self.known.unseen_from(history)
+    }
+
+    /// Saves the net and what it was trained on.
+    pub(super) fn save(&self, map: &mut TensorMap, prefix: &str) -> Result<(), ModelError> {
+        self.net.save(map, prefix);
+        let name = format!("{prefix}known");
+        let text = serde_json::to_vec(&self.known).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
+        map.put_u8(name, text);
+        Ok(())
+    }
+
+    /// Loads what [`LstmForecaster::save`] wrote.
     pub(super) fn load(map: &TensorMap, prefix: &str) -> Result<Self, ModelError> {
-        Ok(Self { net: LstmNet::load(map, prefix)? })
+        let name = format!("{prefix}known");
+        let known = serde_json::from_slice(map.u8s(&name)?).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
+        Ok(Self { net: LstmNet::load(map, prefix)?, known })
     }
 }
 

@@ -2,7 +2,7 @@ use super::objective::{LstmObjective, kernels};
 use super::params::LstmParams;
 use super::sample::Sampler;
 use super::shape::{DECODER, LEVELS, LstmShape, MEDIAN, SKIPS, Slot, VIEW};
-use super::window::{Verdict, Window};
+use super::window::{Verdict, Window, anchor};
 use crate::ModelError;
 use crate::artifact::TensorMap;
 use crate::forecast::TrainSeries;
@@ -12,10 +12,13 @@ use crate::nn::linear::{accumulate, affine};
 use crate::nn::ops::cell_step;
 use crate::nn::optimizer::OptimizerState;
 use crate::nn::train::{Progress, Schedule, TrainReport, train};
-use foreglow_core::{History, QUANTILE_LEVELS, Seed};
+use crate::transform::last_observed;
+use foreglow_core::{History, QUANTILE_LEVELS, Seed, Step, Timestamp};
 
 /// Default passes over the data.
 const PASSES: usize = 6;
+/// By this much a warm start is shorter and slower.
+const WARM: usize = 3;
 
 /// A trained net of the kind that [the module](super) describes. Immutable; a forecast depends on its history alone.
 #[derive(Debug, Clone)]
@@ -65,11 +68,12 @@ impl LstmNet {
         let mut weights = layout.draw(seed.child("lstm weights"));
         shape.prepare(&layout, &mut weights);
         let state = OptimizerState::new(weights.len());
-        Self { shape, layout, weights }.run(state, series, params, seed, progress)
+        Self { shape, layout, weights }.run(state, series, &[], params, seed, progress)
     }
 
-    /// Goes on training on other series from these weights and, when given, the optimiser's memory. Sizes stay as they
-    /// are, whatever `params` says.
+    /// Goes on training from these weights and, when given, the optimiser's memory: a third of the steps at a third of
+    /// the rate, half of the windows from what lies behind `fresh` (where each series' values begin that the net has not
+    /// seen), half from everything, so that the old is not forgotten. Sizes stay as they are, whatever `params` says.
     ///
     /// # Errors
     /// As [`LstmNet::train`]; [`ModelError::Artifact`] when the optimiser belongs to another net.
@@ -77,6 +81,7 @@ impl LstmNet {
         &self,
         optimizer: Option<&OptimizerState>,
         series: &[TrainSeries<'_>],
+        fresh: &[usize],
         params: &LstmParams,
         seed: Seed,
         progress: Progress<'_>,
@@ -90,23 +95,31 @@ impl LstmNet {
             Some(o) => o.clone(),
             None => OptimizerState::new(self.weights.len()),
         };
-        self.clone().run(state, series, params, seed, progress)
+        self.clone().run(state, series, fresh, params, seed, progress)
     }
 
     fn run(
         mut self,
         mut optimizer: OptimizerState,
         series: &[TrainSeries<'_>],
+        fresh: &[usize],
         params: &LstmParams,
         seed: Seed,
         progress: Progress<'_>,
     ) -> Result<LstmFit, ModelError> {
+        let again = optimizer.step > 0 || !fresh.is_empty();
         let values: usize = series.iter().map(|s| s.values.len()).sum();
         let steps = if params.steps == 0 { (PASSES * values / params.batch).clamp(300, 1500) } else { params.steps };
+        // A net that has learned needs less of both.
+        let (steps, rate) = if again {
+            (steps.div_ceil(WARM), params.learning_rate / WARM as f64)
+        } else {
+            (steps, params.learning_rate)
+        };
         let objective = LstmObjective {
             shape: self.shape,
             layout: self.layout.clone(),
-            sampler: Sampler::new(series, self.shape)?,
+            sampler: Sampler::new(series, self.shape, fresh)?,
             batch: params.batch,
             dropout: params.dropout,
             seed: seed.child("lstm batches"),
@@ -114,7 +127,7 @@ impl LstmNet {
         };
         let schedule = Schedule {
             steps,
-            rate: params.learning_rate,
+            rate,
             warmup: 0.05,
             weight_decay: params.weight_decay,
             clip: params.clip,
@@ -126,6 +139,11 @@ impl LstmNet {
         Ok(LstmFit { net: self, optimizer, report })
     }
 
+    /// The index from which on a training series of `length` values was held out: no weight was fitted to what follows.
+    pub fn held_out_from(&self, length: usize) -> usize {
+        length - super::sample::held_out(length, self.shape.block).min(length)
+    }
+
     /// The net's sizes.
     pub fn shape(&self) -> &LstmShape {
         &self.shape
@@ -133,30 +151,29 @@ impl LstmNet {
 
     /// Quantiles at [`QUANTILE_LEVELS`] of the next `horizon` values, ascending in each row.
     ///
-    /// Steps behind the first block go on from the medians before them; the spread of a later block is joined with the
-    /// spread that the block before ended with, as independent parts (root of the sum of squares). A constant history is
-    /// continued without spread, an empty one gives zeros.
+    /// The first block is read step by step, what lies behind it at spacings of 2, 4, ... steps, deviations from seasonal
+    /// naive between two steps being interpolated. Behind the widest block the medians so far are taken as values and it
+    /// goes on from there, the spread joined with the spread before as independent parts (root of the sum of squares). A
+    /// constant history is continued without spread, an empty one gives zeros.
     pub fn quantiles(&self, history: &History<'_>, horizon: usize) -> Vec<[f64; LEVELS]> {
         let shape = &self.shape;
         let from = history.values.len().saturating_sub(shape.reach());
         let mut values = history.values[from..].to_vec();
         let mut out: Vec<[f64; LEVELS]> = Vec::with_capacity(horizon);
-        let mut window = Window::new(shape);
         let mut carried = [0.0f64; LEVELS];
         let mut last = history.last;
         while out.len() < horizon {
-            match window.fill(shape, &values, last, history.step) {
-                Verdict::Empty => return vec![[0.0; LEVELS]; horizon],
-                Verdict::Constant(c) => {
+            let wanted = (horizon - out.len()).min(shape.block * shape.spacing);
+            let rows = match self.stretch(&values, last, history.step, wanted) {
+                Ok(rows) => rows,
+                Err(Verdict::Constant(c)) => {
                     let row = std::array::from_fn(|l| (c + carried[l]).clamp(f64::MIN, f64::MAX));
                     out.resize(horizon, row);
                     return out;
                 }
-                Verdict::Usable => {}
-            }
-            let block = self.block(&window);
-            for (k, u) in block.iter().enumerate().take(horizon - out.len()) {
-                let mut row: [f64; LEVELS] = std::array::from_fn(|l| window.decode(k, u[l]));
+                Err(_) => return vec![[0.0; LEVELS]; horizon],
+            };
+            for mut row in rows {
                 let median = row[MEDIAN];
                 for (l, v) in row.iter_mut().enumerate() {
                     let off = (*v - median).hypot(carried[l]);
@@ -167,15 +184,49 @@ impl LstmNet {
             }
             let end = out[out.len() - 1];
             carried = std::array::from_fn(|l| (end[l] - end[MEDIAN]).clamp(f64::MIN, f64::MAX));
-            last = last.plus(block.len() as i64 * history.step.ms());
+            last = last.plus(wanted as i64 * history.step.ms());
         }
         out
     }
 
-    /// Quantiles of one block in the net's units: plain Rust, every sum in one order.
-    fn block(&self, window: &Window) -> Vec<[f32; LEVELS]> {
+    /// Quantiles of the next `wanted` values, at most the widest block.
+    fn stretch(
+        &self,
+        values: &[f64],
+        last: Timestamp,
+        step: Step,
+        wanted: usize,
+    ) -> Result<Vec<[f64; LEVELS]>, Verdict> {
+        let shape = &self.shape;
+        let newest = last_observed(values).map_or(0.0, |l| l.1);
+        let mut window = Window::new(shape);
+        let mut rows: Vec<[f64; LEVELS]> = Vec::with_capacity(wanted);
+        let mut state: Option<Vec<f32>> = None;
+        let mut spacing = 1;
+        while rows.len() < wanted {
+            match window.fill(shape, values, last, step, spacing) {
+                Verdict::Usable => {}
+                other => return Err(other),
+            }
+            // The past is the same at every spacing: one pass of the LSTM does.
+            let view = state.get_or_insert_with(|| self.view(&window));
+            let block = self.decode(view, &window);
+            let ahead = wanted.min(shape.block * spacing);
+            for t in rows.len() + 1..=ahead {
+                let (at, between) = (t / spacing, (t % spacing) as f32 / spacing as f32);
+                let (a, b) = (block[at.max(1) - 1], block[(at + usize::from(between > 0.0)).max(1) - 1]);
+                let anchor = anchor(values, shape.season, t, newest);
+                rows.push(std::array::from_fn(|l| window.decode(anchor, a[l] * (1.0 - between) + b[l] * between)));
+            }
+            spacing *= 2;
+        }
+        Ok(rows)
+    }
+
+    /// What the LSTM makes of the past: one view for each step of a block.
+    fn view(&self, window: &Window) -> Vec<f32> {
         let s = &self.shape;
-        let (h, c, f) = (s.hidden, s.channels(), s.features());
+        let (h, c) = (s.hidden, s.channels());
         let part = |slot| self.layout.part(&self.weights, slot);
         let zero = vec![0.0f32; 4 * h];
         let mut gates = vec![0.0f32; 4 * h];
@@ -188,6 +239,14 @@ impl LstmNet {
         }
         let mut view = vec![0.0f32; s.block * VIEW];
         affine(&hidden, part(Slot::VIEW), part(Slot::VIEW_BIAS), &mut view);
+        view
+    }
+
+    /// Quantiles of one block in the net's units: plain Rust, every sum in one order.
+    fn decode(&self, view: &[f32], window: &Window) -> Vec<[f32; LEVELS]> {
+        let s = &self.shape;
+        let f = s.features();
+        let part = |slot| self.layout.part(&self.weights, slot);
         let mut inner = [0.0f32; DECODER];
         let mut raw = [0.0f32; LEVELS];
         (0..s.block)
@@ -217,7 +276,7 @@ impl LstmNet {
         let recent = &history.values[history.values.len().saturating_sub(context)..];
         let there = recent.iter().filter(|v| v.is_finite()).count();
         let mut flags = Vec::new();
-        match Window::new(&self.shape).fill(&self.shape, history.values, history.last, history.step) {
+        match Window::new(&self.shape).fill(&self.shape, history.values, history.last, history.step, 1) {
             Verdict::Empty => flags.push("no_history"),
             Verdict::Constant(_) => flags.push("constant"),
             Verdict::Usable => {}

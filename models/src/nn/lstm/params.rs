@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct LstmParams {
     /// Width of the LSTM state, 4 to 512, default 64.
     pub hidden: usize,
-    /// Steps forecast at once, 0 (default: two seasons, held inside 24 to 96) to 1024; longer horizons go block by block.
+    /// Steps forecast at once, 0 (default: two seasons, held inside 24 to 96) to 1024; longer horizons by wider spacing.
     pub horizon_block: usize,
-    /// Past steps that the net reads, 0 (default: two weeks where a day is the season, four seasons, or 96; at most 1536)
-    /// to 8192.
+    /// Past steps that the net reads, 0 (default: two weeks where a day is the season and three are there, else four
+    /// seasons, or 96) to 8192.
     pub context: usize,
     /// Patches that the context is cut into, 4 to 128, default 24.
     pub patches: usize,

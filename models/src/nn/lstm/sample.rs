@@ -7,10 +7,12 @@ use rand::Rng;
 
 /// No more validation windows than about this.
 const VALIDATION_WINDOWS: usize = 384;
+/// More spacings than any net has; a common multiple of their numbers, so that each is as likely as the others.
+const SPACINGS: usize = 60;
 /// Draws before a window is given up.
 const TRIES: usize = 8;
-/// Below this many series the last tenth of each is held out for validation, else its last block.
-const MANY_SERIES: usize = 32;
+/// One in this many values at the end of a series is held out for validation, at least a block.
+const HELD_OUT: usize = 10;
 
 /// A window with what came after it.
 #[derive(Debug, Clone)]
@@ -25,9 +27,17 @@ pub(super) struct Example {
 /// One series' share.
 struct Part {
     series: usize,
-    /// Cutoffs of training lie in `low..=high`.
+    /// The first cutoff.
     low: usize,
-    high: usize,
+    /// Targets lie before this.
+    end: usize,
+    /// Where what an earlier training has not seen begins; 0 when there was none.
+    fresh: usize,
+}
+
+/// How many values at the end of a series of `length` training does not see.
+pub(super) fn held_out(length: usize, block: usize) -> usize {
+    (length / HELD_OUT).max(block).min(length.saturating_sub(block + 1))
 }
 
 /// Draws training windows: first a series, each as likely as any other, then a cutoff.
@@ -40,9 +50,10 @@ pub(super) struct Sampler<'a> {
 }
 
 impl<'a> Sampler<'a> {
-    pub(super) fn new(series: &'a [TrainSeries<'a>], shape: LstmShape) -> Result<Self, ModelError> {
+    /// `fresh` gives for each series where the values begin that an earlier training has not seen; empty for a first one.
+    pub(super) fn new(series: &'a [TrainSeries<'a>], shape: LstmShape, fresh: &[usize]) -> Result<Self, ModelError> {
         let block = shape.block;
-        let shortest = 2 * block + shape.patch.max(4);
+        let shortest = 2 * block + shape.patch().max(4);
         let long: Vec<usize> = (0..series.len())
             .filter(|s| {
                 let v = series[*s].values;
@@ -55,9 +66,14 @@ impl<'a> Sampler<'a> {
         let every = long.len().div_ceil(VALIDATION_WINDOWS).max(1);
         for (i, s) in long.iter().enumerate() {
             let n = series[*s].values.len();
-            let held = if long.len() < MANY_SERIES { (n / 10).max(block) } else { block }.min(n - block - 1);
+            let held = held_out(n, block);
             let high = n - held - block;
-            parts.push(Part { series: *s, low: shape.context().min(high / 2).max(1), high });
+            parts.push(Part {
+                series: *s,
+                low: shape.context().min(high / 2).max(1),
+                end: n - held,
+                fresh: fresh.get(*s).copied().unwrap_or(0),
+            });
             if i % every == 0 {
                 let room = held - block.min(held);
                 let stride = room.div_ceil(each).max(1);
@@ -65,7 +81,9 @@ impl<'a> Sampler<'a> {
             }
         }
         let mut sampler = Self { series, parts, shape, validation: Vec::new() };
-        sampler.validation = cutoffs.into_iter().filter_map(|(s, c)| sampler.example(s, c)).collect();
+        sampler.validation = (cutoffs.into_iter().enumerate())
+            .filter_map(|(i, (s, c))| sampler.example(s, c, series[s].values.len(), sampler.spacing(i)))
+            .collect();
         if sampler.validation.is_empty() {
             let problem = format!(
                 "no series has {shortest} values that vary; give longer series, or set lstm.horizon_block or lstm.context lower"
@@ -76,28 +94,49 @@ impl<'a> Sampler<'a> {
     }
 
     /// The `index`-th window of the batch with this seed; `None` when the draws met only constant or empty stretches.
+    ///
+    /// Three of four windows look ahead step by step, the others at a wider spacing; half stand upside down, since nothing
+    /// about the ups of one metric is not true of the downs of another. After an earlier training half end in what is new.
     pub(super) fn draw(&self, batch: Seed, index: usize) -> Option<Example> {
         let mut rng = batch.nth(index as u64).rng();
+        let spacing = self.spacing(rng.gen_range(0..4 * SPACINGS));
+        let upside_down = rng.gen_bool(0.5);
+        let anew = rng.gen_bool(0.5);
         (0..TRIES).find_map(|_| {
             let part = &self.parts[rng.gen_range(0..self.parts.len())];
-            self.example(part.series, rng.gen_range(part.low..=part.high.max(part.low)))
+            let high = part.end.saturating_sub(self.shape.block * spacing).max(part.low);
+            let low = if anew { part.low.max(part.fresh).min(high) } else { part.low };
+            let mut example = self.example(part.series, rng.gen_range(low..=high), part.end, spacing)?;
+            if upside_down {
+                example.window.negate(&self.shape);
+                example.target.iter_mut().for_each(|v| *v = -*v);
+            }
+            Some(example)
         })
     }
 
-    /// The window that ends before `cutoff`.
-    fn example(&self, series: usize, cutoff: usize) -> Option<Example> {
+    /// The spacing for a draw: three of four are 1, the fourth goes through the wider ones.
+    fn spacing(&self, draw: usize) -> usize {
+        let widest = self.shape.spacing.ilog2() as usize;
+        if draw % 4 < 3 || widest == 0 { 1 } else { 1 << (1 + (draw / 4) % widest) }
+    }
+
+    /// The window that ends before `cutoff`, with what is known before `end` of the steps ahead.
+    fn example(&self, series: usize, cutoff: usize, end: usize, spacing: usize) -> Option<Example> {
         let s = &self.series[series];
         let mut window = Window::new(&self.shape);
         let last = s.start.plus((cutoff as i64 - 1) * s.step.ms());
-        if window.fill(&self.shape, &s.values[..cutoff], last, s.step) != Verdict::Usable {
+        if window.fill(&self.shape, &s.values[..cutoff], last, s.step, spacing) != Verdict::Usable {
             return None;
         }
-        let after = &s.values[cutoff..(cutoff + self.shape.block).min(s.values.len())];
         let mut target = vec![0.0; self.shape.block];
         let mut mask = vec![0.0; self.shape.block];
-        for (k, v) in after.iter().enumerate().filter(|(_, v)| v.is_finite()) {
-            target[k] = window.encode(k, *v);
-            mask[k] = 1.0;
+        for (k, (t, m)) in target.iter_mut().zip(&mut mask).enumerate() {
+            let at = cutoff + spacing * (k + 1) - 1;
+            if at < end && s.values[at].is_finite() {
+                *t = window.encode(window.anchors[k], s.values[at]);
+                *m = 1.0;
+            }
         }
         mask.iter().any(|m| *m > 0.0).then_some(Example { window, target, mask })
     }

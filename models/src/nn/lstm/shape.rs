@@ -14,11 +14,15 @@ pub(super) const VIEW: usize = 16;
 /// Width of the layer that makes the quantiles of one step.
 pub(super) const DECODER: usize = 32;
 /// Known numbers of a step ahead beside the calendar.
-pub(super) const KNOWN: usize = 10;
+pub(super) const KNOWN: usize = 13;
 /// Known numbers that also enter the median linearly, with weights of their own for each step.
-pub(super) const SKIPS: usize = 4;
+pub(super) const SKIPS: usize = 6;
 /// Numbers of a patch beside its values, changes and mask: unit over spread, and 1 for the bias.
 const PATCH_EXTRA: usize = 2;
+/// A patch is read as at most this many means: more would be weights without use.
+const BINS: usize = 16;
+/// The widest spacing of the steps of a block.
+const WIDEST: usize = 64;
 
 /// The sizes of an LSTM forecaster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +31,16 @@ pub struct LstmShape {
     pub season: usize,
     /// Steps of a week where a day is the season and the data are long enough, else 0.
     pub week: usize,
-    /// Steps of a patch.
-    pub patch: usize,
+    /// Steps that are averaged into one number of a patch.
+    pub bin: usize,
+    /// Numbers of a patch.
+    pub bins: usize,
     /// Patches of a window.
     pub patches: usize,
     /// Steps forecast at once.
     pub block: usize,
+    /// The widest spacing of the steps of a block, a power of two: at spacing `d` a block holds the steps `d`, `2d`, ... ahead.
+    pub spacing: usize,
     /// Width of the LSTM state.
     pub hidden: usize,
     /// Whether time of day and week enter.
@@ -55,16 +63,30 @@ impl LstmShape {
             0 => 96,
             c => c,
         };
-        let context = context.min(if params.context == 0 { 1536 } else { 8192 }).min(length / 2).max(4);
+        let context = context.min(8192).min(length / 2).max(4);
         let block = block.min(length / 4).max(1);
         let patch = context.div_ceil(params.patches);
-        let patches = context.div_ceil(patch);
-        Self { season, week, patch, patches, block, hidden: params.hidden, calendar: has_calendar(step) }
+        let bin = patch.div_ceil(BINS);
+        let bins = patch.div_ceil(bin);
+        let patches = context.div_ceil(bin * bins);
+        // As far ahead as eight seasons or four blocks, where a quarter of a series is that long.
+        let far = (8 * season).max(4 * block).min(length / 4);
+        let mut spacing = 1;
+        while spacing < WIDEST && spacing * block < far && 2 * spacing * block <= length / 4 {
+            spacing *= 2;
+        }
+        let calendar = has_calendar(step);
+        Self { season, week, bin, bins, patches, block, spacing, hidden: params.hidden, calendar }
+    }
+
+    /// Steps of a patch.
+    pub fn patch(&self) -> usize {
+        self.bin * self.bins
     }
 
     /// Past steps that the net reads as patches.
     pub fn context(&self) -> usize {
-        self.patch * self.patches
+        self.patch() * self.patches
     }
 
     /// Past steps that have any influence on a forecast.
@@ -74,7 +96,7 @@ impl LstmShape {
 
     /// Numbers of a patch.
     pub(super) fn channels(&self) -> usize {
-        3 * self.patch + PATCH_EXTRA + if self.calendar { PHASES } else { 0 }
+        3 * self.bins + PATCH_EXTRA + if self.calendar { PHASES } else { 0 }
     }
 
     /// Known numbers of a step ahead.
@@ -112,22 +134,32 @@ impl LstmShape {
 
     /// Saves the sizes under `prefix`.
     pub(super) fn save(&self, map: &mut TensorMap, prefix: &str) {
-        let numbers =
-            [self.season, self.week, self.patch, self.patches, self.block, self.hidden, usize::from(self.calendar)];
+        let numbers = [
+            self.season,
+            self.week,
+            self.bin,
+            self.bins,
+            self.patches,
+            self.block,
+            self.spacing,
+            self.hidden,
+            usize::from(self.calendar),
+        ];
         map.put_f64(format!("{prefix}shape"), &[numbers.len()], numbers.iter().map(|v| *v as f64).collect());
     }
 
     /// Loads what [`LstmShape::save`] wrote.
     pub(super) fn load(map: &TensorMap, prefix: &str) -> Result<Self, ModelError> {
         let name = format!("{prefix}shape");
-        let v = map.f64s_of(&name, 7)?;
+        let v = map.f64s_of(&name, 9)?;
         let whole = v.iter().all(|x| (0.0..=1e7).contains(x) && x.fract() == 0.0);
-        if !whole || v[0] < 1.0 || v[2..6].iter().any(|x| *x < 1.0 || *x > 8192.0) {
+        if !whole || v[0] < 1.0 || v[2..8].iter().any(|x| *x < 1.0 || *x > 8192.0) || v[6] > WIDEST as f64 {
             return Err(ModelError::artifact(name, format!("{v:?} are no sizes of an LSTM forecaster")));
         }
         let u: Vec<usize> = v.iter().map(|x| *x as usize).collect();
-        let [season, week, patch, patches, block, hidden] = [u[0], u[1], u[2], u[3], u[4], u[5]];
-        Ok(Self { season, week, patch, patches, block, hidden, calendar: u[6] == 1 })
+        let [season, week, bin, bins, patches, block, spacing, hidden] =
+            [u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7]];
+        Ok(Self { season, week, bin, bins, patches, block, spacing, hidden, calendar: u[8] == 1 })
     }
 }
 
