@@ -72,7 +72,14 @@ pub(crate) async fn learn(player: &mut Player, server: &Server, pen: Pen, seed: 
             player.models.iter().filter(|(_, m)| !artifacts.contains(*m)).map(|(group, _)| group).collect();
         pen.item("artifacts", &format!("{names}; {loaded:.0} s later these do not serve {left:?}"));
     }
-    Ok(Learned { ticks: ticks.len(), groups, series, fit_seconds, artifacts, loaded_after_seconds: Some(loaded) })
+    Ok(Learned {
+        ticks: ticks.len(),
+        groups,
+        series,
+        fit_seconds,
+        artifacts,
+        loaded_after_seconds: is_served.then_some(loaded),
+    })
 }
 
 /// One artifact that was put into the registry.
