@@ -98,6 +98,18 @@ pub fn check(path: &Path, options: &OpenOptions) -> Result<CheckReport, DatasetE
                 report.say(Severity::Error, "manifest.json", format!("n_{what} is {said}, its lists hold {counted}"));
             }
         }
+        for (what, said, counted) in [
+            ("labelled_rows", m.labelled_rows, m.series.iter().map(|s| s.labelled_rows).sum::<usize>()),
+            ("anomalous_rows", m.anomalous_rows, m.series.iter().map(|s| s.anomalous_rows).sum()),
+        ] {
+            if said != counted {
+                report.say(
+                    Severity::Error,
+                    "manifest.json",
+                    format!("{what} is {said}, its series add up to {counted}"),
+                );
+            }
+        }
     }
     for s in &set.series {
         let table = set.load_series(&s.id, None)?;

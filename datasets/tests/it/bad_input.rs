@@ -116,9 +116,13 @@ fn manifests_that_lie() {
     assert!(set.manifest.as_ref().unwrap().extra.contains_key("later"));
     assert!(check(&dir, &OpenOptions::default()).unwrap().is_sound());
     // What only a check sees.
-    let mut lie = text.clone();
-    lie.insert(text.rfind("\"anomalous_rows\":").unwrap() + "\"anomalous_rows\":".len(), '1');
-    std::fs::write(&path, lie).unwrap();
-    let r = check(&dir, &OpenOptions::default()).unwrap();
-    assert!(!r.is_sound() && r.to_string().contains("anomalous_rows"), "{r}");
+    let name = "\"anomalous_rows\":";
+    for at in [text.find(name).unwrap(), text.rfind(name).unwrap()] {
+        let digits = at + name.len() + text[at + name.len()..].find(|c: char| c.is_ascii_digit()).unwrap();
+        let mut lie = text.clone();
+        lie.insert(digits, '1');
+        std::fs::write(&path, lie).unwrap();
+        let r = check(&dir, &OpenOptions::default()).unwrap();
+        assert!(!r.is_sound() && r.to_string().contains("anomalous_rows"), "{r}");
+    }
 }
