@@ -48,6 +48,19 @@ pub(super) struct Last {
     pub(super) ready_at: Option<Timestamp>,
 }
 
+/// From when on a group is listened to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Listening {
+    /// From the first tick on.
+    Resumed,
+    /// From this instant on.
+    Since(Timestamp),
+}
+
+/// Silence shorter than this is the way that samples take, not the group: a busy sender or a slow network holds up steps
+/// of a quarter of a second for longer than any rule over a few of them would allow. Milliseconds.
+const LEAST_SILENCE_MS: i64 = 5_000;
+
 /// One group: where its samples come in, and who judges what closes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Group {
@@ -55,6 +68,8 @@ pub(super) struct Group {
     pub(super) judge: Judge,
     /// Fed close to the caller's clock, so that silence can be told from a replay.
     pub(super) live: bool,
+    /// Silence counts from here: whoever saved this state was not listening until it was taken up again.
+    pub(super) listening: Listening,
     touched: bool,
 }
 
@@ -92,7 +107,8 @@ impl Group {
             repeated: BTreeSet::new(),
             raised: false,
         };
-        Self { intake: Intake::new(&known), judge, live: false, touched: false }
+        let listening = Listening::Since(Timestamp(i64::MIN));
+        Self { intake: Intake::new(&known), judge, live: false, listening, touched: false }
     }
 
     /// Takes one sample and says what closed by it. A refusal is the caller's to note.
@@ -144,9 +160,14 @@ impl Group {
     }
 
     /// Silence by the caller's clock: closes a step that is past its grace, and raises what has been quiet for as many
-    /// steps as the incident rule looks at.
+    /// steps as the incident rule looks at, and for [`LEAST_SILENCE_MS`].
     pub(super) fn tick(&mut self, now: Timestamp, ctx: &mut Context<'_>) {
-        let Self { intake, judge, live, .. } = self;
+        let Self { intake, judge, live, listening, .. } = self;
+        let since = match *listening {
+            Listening::Since(t) => t,
+            Listening::Resumed => now,
+        };
+        *listening = Listening::Since(since);
         let Some(clock) = intake.clock.filter(|_| *live) else { return };
         let step = clock.step.ms();
         if intake.open_time().is_some_and(|t| now >= t.plus(2 * step)) {
@@ -155,7 +176,9 @@ impl Group {
         let Some(newest) = intake.newest_time().filter(|_| intake.open.is_none()) else { return };
         // One step to come in, one of grace.
         let missing = now.ms().saturating_sub(newest.ms()) / step - 1;
-        if missing >= ctx.pipeline.incidents().of as i64 {
+        let heard_nothing = now.ms().saturating_sub(newest.max(since).ms());
+        let enough = (ctx.pipeline.incidents().of as i64 + 1).saturating_mul(step).max(LEAST_SILENCE_MS);
+        if heard_nothing >= enough {
             judge.fall_silent(&intake.keys, newest.plus(missing * step), ctx);
         }
         self.finish(ctx.out);

@@ -1,7 +1,7 @@
 //! One group as bytes and back. Versioned: every version is read, the newest is written.
 
 use super::clock::Clock;
-use super::group::{Group, Last, Scorer};
+use super::group::{Group, Last, Listening, Scorer};
 use super::incident::Watch;
 use super::intake::{OpenStep, Taken};
 use super::observation::StepStatus;
@@ -127,6 +127,7 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
     group.judge.watch = head.watch;
     group.judge.last = Last { status: head.last.0, score: map.f64s_of("last", 1)?[0], ready_at: head.last.1 };
     group.live = head.live;
+    group.listening = Listening::Resumed;
     group.judge.silent = head.silent;
     if map.contains("state") {
         let step = group.intake.clock.map(|c| c.step).ok_or_else(|| fail("it has scores but no step".into()))?;

@@ -301,6 +301,18 @@ fn silence_is_noticed_in_live_groups_only() {
     assert_eq!(m.tick(at(20_000)), Observation::default());
 }
 
+/// Nobody listened while the state lay in a file: silence counts from the first tick after.
+#[test]
+fn a_restart_is_no_silence() {
+    let mut m = warm();
+    let id = r#"{host="a"}"#;
+    let bytes = m.export_group(id).unwrap();
+    m.import_group(&bytes).unwrap();
+    assert!(m.tick(at(230)).incidents.is_empty(), "the server was away");
+    assert!(m.tick(at(233)).incidents.is_empty());
+    assert_eq!(m.tick(at(234)).incidents[0].incident().finding.kind, FindingKind::Missing);
+}
+
 #[test]
 fn state_of_another_shape_is_refused() {
     let mut m = warm();
