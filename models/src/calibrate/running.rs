@@ -15,6 +15,11 @@ const MEMORY: f64 = 4000.0;
 const LARGEST_EXCESS: f64 = 4.0;
 /// The excesses that the prior is worth.
 const PRIOR_EXCESSES: f64 = 10.0;
+/// A value rarer than this (`-ln p`, one in a thousand) is learnt from with [`RARE_WEIGHT`]: it is more likely what is
+/// looked for than what is usual, and a second one like it should not pass for normal (SPOT learns nothing from alarms).
+const RARE: f64 = 6.9;
+/// Weight of a rare value: not nothing, so that a lasting change is accepted in the end.
+const RARE_WEIGHT: f64 = 0.25;
 /// Scores closer than this are not told apart.
 const FINEST: f64 = 0.01;
 /// Heaviest tail: beyond it the second moment, from which the shape is taken, does not exist.
@@ -94,6 +99,15 @@ impl<'a> RunningTail<'a> {
 
     /// Learns from a raw score; NaN is passed over.
     pub fn learn(&mut self, raw: f64) {
+        self.learn_with(raw, 1.0);
+    }
+
+    /// As [`RunningTail::learn`], but from what is rarer than one in a thousand with a quarter of the weight.
+    pub fn learn_warily(&mut self, raw: f64) {
+        self.learn_with(raw, if self.neg_ln_p(raw) > RARE { RARE_WEIGHT } else { 1.0 });
+    }
+
+    fn learn_with(&mut self, raw: f64, weight: f64) {
         if raw.is_nan() {
             return;
         }
@@ -109,13 +123,13 @@ impl<'a> RunningTail<'a> {
         if raw > s[3] {
             let e = (raw - s[3]).min(LARGEST_EXCESS * s[4]);
             // The moments see only exceedances: one observation in fifty.
-            let gain = 1.0 / (s[0] * TAILS[2] + PRIOR_EXCESSES);
+            let gain = weight / (s[0] * TAILS[2] + PRIOR_EXCESSES);
             s[4] += gain * (e - s[4]);
             s[5] += gain * (e * e - s[5]);
         }
         for i in 0..3 {
             let above = f64::from(u8::from(raw > s[i + 1]));
-            s[i + 1] += (above - TAILS[i]) / (n * TAILS[i] * slopes[i]);
+            s[i + 1] += weight * (above - TAILS[i]) / (n * TAILS[i] * slopes[i]);
         }
         // Strictly ascending, whatever the data; a hundredth of the unit is never unusual.
         s[1] = s[1].max(FINEST);
