@@ -29,7 +29,7 @@ async fn bodies_that_are_no_batch() {
     ] {
         let answer = client.post_raw("/v1/score", JSON, body).await;
         assert!([400, 422].contains(&answer.status), "{body}: {}", answer.text);
-        assert_eq!(answer.problem(answer.status).is_empty(), false, "{body}");
+        assert!(!answer.problem(answer.status).is_empty(), "{body}");
         assert!(status == answer.status || status == 422, "{body}: {}", answer.text);
     }
     let malformed = client.post_raw("/v1/score", JSON, r#"{"points":[{"timestamp":1767225600000,]}"#).await;
