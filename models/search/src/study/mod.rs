@@ -316,6 +316,17 @@ impl Study {
     pub fn from_json(text: &str) -> Result<Self, SearchError> {
         let bad = |problem: String| SearchError::Snapshot { problem };
         let Saved::V1 { spec, trials } = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        Self::restore(spec, trials)
+    }
+
+    /// A study that goes on from `trials`, for callers that keep them one by one (a journal): the next suggestion is the
+    /// one that the study would have made had it never stopped.
+    ///
+    /// # Errors
+    /// As [`StudySpec::check`]; [`SearchError::Snapshot`] for trials that are not numbered from 0, and the error of the
+    /// first trial whose parameters or measurement do not fit the specification.
+    pub fn restore(spec: StudySpec, trials: Vec<Trial>) -> Result<Self, SearchError> {
+        let bad = |problem: String| SearchError::Snapshot { problem };
         let mut study = spec.check()?;
         for (i, t) in trials.iter().enumerate() {
             if t.id != i as u64 {
