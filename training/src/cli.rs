@@ -1,5 +1,6 @@
 use crate::commands::{
     self, BacktestArgs, DatasetsCommand, FitArgs, InspectArgs, PromoteArgs, RecipeCommand, RollbackArgs, SearchArgs,
+    TuneArgs,
 };
 use crate::{Answer, Context, Format, TrainError};
 
@@ -30,6 +31,8 @@ pub enum Command {
     Backtest(Box<BacktestArgs>),
     /// Search the hyper-parameters of a recipe, or propose values to any program over standard input and output.
     Search(Box<SearchArgs>),
+    /// Run a command with proposed values, read its metrics, and recommend what to change.
+    Tune(Box<TuneArgs>),
     /// Show an artifact, or list a registry.
     Inspect(InspectArgs),
     /// Make an artifact the one that is served.
@@ -64,6 +67,7 @@ pub fn run(cli: Cli, context: &Context) -> Result<Answer, TrainError> {
         Command::Recipe(command) => commands::recipe(&command),
         Command::Backtest(args) => commands::backtest(&args, context),
         Command::Search(args) => commands::search(&args, context),
+        Command::Tune(args) => commands::tune(&args, context),
         Command::Datasets(command) => commands::datasets(&command, context),
     };
     match cli.threads {

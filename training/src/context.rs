@@ -65,6 +65,14 @@ impl Progress {
         self.show(done, total, detail);
     }
 
+    /// One finished row: above the bar on a terminal, a log line elsewhere.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => tracing::info!("{text}"),
+        }
+    }
+
     fn show(&self, done: usize, total: usize, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);

@@ -11,6 +11,7 @@ mod context;
 mod error;
 pub mod fitting;
 pub mod hyper;
+pub mod tune;
 
 pub use answer::{Answer, Format};
 pub use cli::{Cli, Command, run};

@@ -8,6 +8,7 @@ mod recipe;
 mod record;
 mod registry;
 mod search;
+mod tune;
 
 pub use backtest::{BacktestArgs, backtest};
 pub use data::DataArgs;
@@ -16,3 +17,4 @@ pub use fit::{FitArgs, fit};
 pub use recipe::{RecipeCommand, recipe};
 pub use registry::{InspectArgs, PromoteArgs, RollbackArgs, inspect, promote, rollback};
 pub use search::{SearchArgs, search};
+pub use tune::{TuneArgs, tune};

@@ -9,4 +9,5 @@ mod forecast;
 mod kit;
 mod published;
 mod search;
+mod tune;
 mod tuning;

@@ -1,0 +1,211 @@
+//! The journal: every trial of a study, on disk before the next begins.
+
+use super::file::{RunSpec, StudyFile};
+use super::metrics::MetricSpec;
+use crate::TrainError;
+use foreglow_search::{StudySpec, Trial};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The first line: what is measured, and how. A journal goes on only with the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Header {
+    version: String,
+    command: Vec<String>,
+    study: StudySpec,
+    run: RunSpec,
+    metrics: Vec<MetricSpec>,
+}
+
+impl Header {
+    pub(crate) fn new(file: &StudyFile, study: StudySpec, command: &[String]) -> Self {
+        let (run, metrics) = (file.run.clone(), file.metrics.clone());
+        Self { version: "1".to_owned(), command: command.to_vec(), study, run, metrics }
+    }
+
+    /// The parts that decide what is proposed and measured: more trials or a longer limit may be given later.
+    fn essence(&self) -> [(&'static str, serde_json::Result<serde_json::Value>); 4] {
+        let free = RunSpec::default();
+        let run = RunSpec {
+            timeout: free.timeout,
+            change_timeout: free.change_timeout,
+            stop_after_failures: free.stop_after_failures,
+            restore: free.restore,
+            ..self.run.clone()
+        };
+        let study = StudySpec { budget: None, ..self.study.clone() };
+        [
+            ("the command", serde_json::to_value(&self.command)),
+            ("the study", serde_json::to_value(study)),
+            ("[run]", serde_json::to_value(run)),
+            ("[[metrics]]", serde_json::to_value(&self.metrics)),
+        ]
+    }
+}
+
+/// A line after the first: a finished trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) trial: Trial,
+    /// What each counted run gave.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) runs: BTreeMap<String, Vec<f64>>,
+    /// What a reader should know, such as that it was cut short.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) note: String,
+}
+
+/// A journal file, locked against a second program.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens or begins the journal of a study; a line that was cut by a crash is taken away, as its trial never counted.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]; [`TrainError::Config`] when it belongs to another study or command, another program writes it,
+    /// or a line cannot be read.
+    pub(crate) fn open(path: &Path, header: &Header) -> Result<(Self, Vec<Line>), TrainError> {
+        let io = |action| move |e| TrainError::io(path, action, e);
+        let refuse = |problem: String| TrainError::Config { path: path.to_owned(), problem };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io("open the journal"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(refuse(
+                    "another run of tune writes this journal: wait for it, or give another --journal".into(),
+                ));
+            }
+            Err(TryLockError::Error(e)) => return Err(TrainError::io(path, "lock the journal", e)),
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(io("read the journal"))?;
+        let whole = text.rfind('\n').map_or(0, |i| i + 1);
+        if whole < text.len() {
+            tracing::warn!("{}: its last line was cut short and is left out", path.display());
+            file.set_len(whole as u64).map_err(io("shorten the journal"))?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(io("read the journal"))?;
+        let mut journal = Self { path: path.to_owned(), file };
+        let mut lines = text[..whole].lines().enumerate();
+        let Some((_, first)) = lines.next() else {
+            journal.write(header)?;
+            // The file's name is on disk only with its folder.
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder).and_then(|f| f.sync_all()).map_err(io("begin the journal"))?;
+            return Ok((journal, Vec::new()));
+        };
+        let known: Header = serde_json::from_str(first).map_err(|e| {
+            refuse(format!("line 1 is not the head of a journal of this version ({e}): give another --journal"))
+        })?;
+        for ((what, was), (_, now)) in known.essence().into_iter().zip(header.essence()) {
+            if was? != now? {
+                return Err(refuse(format!(
+                    "the journal was begun with another value for {what}, and trials of both cannot be compared: give \
+                     another --journal, or put it back"
+                )));
+            }
+        }
+        let trials = lines
+            .map(|(i, l)| {
+                serde_json::from_str(l).map_err(|e| {
+                    refuse(format!(
+                        "line {} is damaged ({e}): take it and what follows away to go on from there",
+                        i + 1
+                    ))
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok((journal, trials))
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a trial; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub(crate) fn append(&mut self, line: &Line) -> Result<(), TrainError> {
+        self.write(line)
+    }
+
+    fn write(&mut self, value: &impl Serialize) -> Result<(), TrainError> {
+        let mut text = serde_json::to_string(value)?;
+        text.push('\n');
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(|e| TrainError::io(&self.path, "write the journal", e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foreglow_search::{Measurement, TrialBudget};
+
+    const STUDY: &str = "name = \"s\"\nparameters = [{ name = \"x\", type = \"int\", low = 1, high = 9 }]\n\
+                         objective = { metric = \"y\", goal = \"min\" }\n";
+
+    fn header(command: &str, more: &str) -> Header {
+        let file = StudyFile::parse(&format!("{more}{STUDY}")).unwrap();
+        Header::new(&file, file.spec().unwrap(), &[command.to_owned()])
+    }
+
+    fn line() -> Line {
+        let mut study = header("run", "").study.check().unwrap();
+        study.ask().unwrap();
+        let trial = study.tell(0, Measurement::of(0.1 + 0.2)).unwrap().clone();
+        Line { trial, runs: [("y".to_owned(), vec![0.1 + 0.2])].into(), note: String::new() }
+    }
+
+    #[test]
+    fn a_cut_line_is_left_out_and_everything_else_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let (mut journal, lines) = Journal::open(&path, &header("run", "")).unwrap();
+        assert!(lines.is_empty());
+        journal.append(&line()).unwrap();
+        let locked = Journal::open(&path, &header("run", "")).unwrap_err().to_string();
+        assert!(locked.contains("another run of tune"), "{locked}");
+        drop(journal);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{whole}{}", &whole[..20])).unwrap();
+        let (journal, lines) = Journal::open(&path, &header("run", "")).unwrap();
+        assert_eq!(lines, [line()], "floats to the last bit");
+        assert_eq!((journal.path(), std::fs::read_to_string(&path).unwrap()), (path.as_path(), whole));
+    }
+
+    #[test]
+    fn another_study_is_refused_but_more_trials_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        drop(Journal::open(&path, &header("run", "")).unwrap());
+        let bad = |h: &Header| Journal::open(&path, h).unwrap_err().to_string();
+        assert!(bad(&header("walk", "")).contains("the command"));
+        assert!(bad(&header("run", "seed = 2\n")).contains("the study"));
+        assert!(bad(&header("run", "run.repeats = 7\n")).contains("[run]"));
+        let mut more = header("run", "run.timeout = \"1s\"\n");
+        more.study.budget = Some(TrialBudget { trials: 77 });
+        assert!(Journal::open(&path, &more).is_ok());
+        std::fs::write(&path, "{}\n").unwrap();
+        assert!(bad(&more).contains("line 1"));
+        drop(Journal::open(&dir.path().join("k"), &more).unwrap());
+        let text = std::fs::read_to_string(dir.path().join("k")).unwrap();
+        std::fs::write(&path, format!("{text}nonsense\n")).unwrap();
+        assert!(bad(&more).contains("line 2"));
+    }
+}
