@@ -67,9 +67,10 @@ impl Progress {
 
     /// One finished row: above the bar on a terminal, a log line elsewhere.
     pub fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => tracing::info!("{text}"),
+        if let Some(bar) = &self.bar {
+            bar.println(text);
+        } else {
+            tracing::info!("{text}");
         }
     }
 

@@ -81,7 +81,7 @@ fn pieces(word: &str, space: &SearchSpace) -> Result<Vec<Piece>, String> {
         rest = &rest[open..];
         let literal = rest.strip_prefix("{{").and_then(named).filter(|(_, after)| after.starts_with('}'));
         if let Some((name, after)) = literal {
-            plain.push_str(&format!("{{{name}}}"));
+            plain.extend(["{", name, "}"]);
             rest = &after[1..];
         } else if let Some((name, after)) = named(&rest[1..]) {
             if space.get(name).is_none() {

@@ -205,19 +205,21 @@ impl StudyFile {
                     .to_owned(),
             );
         }
-        for (metric, unused) in self.unused_metrics() {
-            return Err(format!("metrics: `{metric}` {unused}"));
-        }
+        self.check_metrics()?;
         self.readers().map(|_| ())
     }
 
-    /// Declared metrics that nothing asks for: mostly a typing mistake.
-    fn unused_metrics(&self) -> impl Iterator<Item = (String, String)> {
-        let needed = self.needed();
-        let unused = self.metrics.iter().filter(|m| !needed.iter().any(|n| n.0 == m.name)).map(|m| m.name.clone());
-        let names: Vec<String> = needed.iter().map(|n| n.0.clone()).collect();
-        let problem = format!("is neither objective, guard-rail nor workload: the study needs {}", names.join(", "));
-        unused.map(|m| (m, problem.clone())).collect::<Vec<_>>().into_iter()
+    /// A declared metric that nothing asks for is mostly a typing mistake.
+    fn check_metrics(&self) -> Result<(), String> {
+        let needed: Vec<String> = self.needed().into_iter().map(|n| n.0).collect();
+        match self.metrics.iter().find(|m| !needed.contains(&m.name)) {
+            None => Ok(()),
+            Some(m) => Err(format!(
+                "metrics: `{}` is neither objective, guard-rail nor workload: the study needs {}",
+                m.name,
+                needed.join(", ")
+            )),
+        }
     }
 
     /// The metrics that a run must give, each with how its samples become one number.

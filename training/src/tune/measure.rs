@@ -154,7 +154,7 @@ impl Bench {
         n: usize,
         stop: &dyn Fn() -> bool,
     ) -> Result<BTreeMap<String, f64>, Halt> {
-        let mut job = self.job(&self.command, candidate.parameters);
+        let mut job = Self::job(&self.command, candidate.parameters);
         job.variables.push(("FOREGLOW_TUNE_TRIAL".to_owned(), candidate.id.to_string()));
         job.variables.push(("FOREGLOW_TUNE_RUN".to_owned(), n.to_string()));
         let ran = run(&job, duration(self.run.timeout), stop).map_err(Halt::Failed)?;
@@ -164,7 +164,7 @@ impl Bench {
         self.readers.read(&ran).map_err(Halt::Failed)
     }
 
-    fn job(&self, template: &Template, parameters: &Assignment) -> Job {
+    fn job(template: &Template, parameters: &Assignment) -> Job {
         let mut variables: Vec<(String, String)> =
             parameters.iter().map(|(k, v)| (format!("FOREGLOW_{}", variable(k)), plain(v))).collect();
         // A configuration of finite numbers and text is always JSON.
@@ -195,7 +195,7 @@ impl Bench {
         let apply = self.apply.as_ref().map(|t| ("apply", t));
         for (what, template) in apply.into_iter().chain(switch) {
             self.touched = true;
-            let mut job = self.job(template, to);
+            let mut job = Self::job(template, to);
             job.variables.extend(trial.map(|id| ("FOREGLOW_TUNE_TRIAL".to_owned(), id.to_string())));
             if what == "apply" {
                 job.input.clone_from(&input);

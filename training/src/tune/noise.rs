@@ -22,7 +22,7 @@ pub(crate) struct Noise {
 
 impl Noise {
     /// From the runs of each trial.
-    pub(crate) fn of<'a>(trials: impl Iterator<Item = &'a [f64]> + Clone) -> Self {
+    pub(crate) fn of<'a>(trials: &(impl Iterator<Item = &'a [f64]> + Clone)) -> Self {
         let all = || trials.clone().flatten().copied();
         let relative = all().all(|v| v > 0.0) || all().all(|v| v < 0.0);
         let (mut squares, mut freedom) = (0.0, 0.0);
@@ -73,21 +73,21 @@ mod tests {
     #[test]
     fn spread_is_shared_between_trials() {
         let trials: [&[f64]; 4] = [&[99.0, 101.0], &[202.0, 198.0], &[50.0, 50.0], &[400.0]];
-        let noise = Noise::of(trials.iter().copied());
+        let noise = Noise::of(&trials.iter().copied());
         assert!(noise.relative && noise.freedom == 3.0);
         let (m, se) = noise.mean_error(&[50.0, 50.0]);
         assert!(m == 50.0 && se.unwrap() > 0.1, "no luck is believed: {se:?}");
         assert!(noise.mean_error(&[100.0]).1.unwrap() > 0.5, "one run is worth what others say");
         assert!(!noise.clearly_worse(&[900.0], &[50.0], 1.0), "three differences are too few");
-        let none = Noise::of([&[3.0][..]].into_iter());
+        let none = Noise::of(&[&[3.0][..]].into_iter());
         assert_eq!(none.mean_error(&[3.0]), (3.0, None));
-        assert!(!Noise::of([&[-1.0, 1.0][..]].into_iter()).relative);
+        assert!(!Noise::of(&[&[-1.0, 1.0][..]].into_iter()).relative);
     }
 
     #[test]
     fn hopeless_is_three_deviations_away() {
         let trials = vec![vec![100.0, 102.0, 98.0]; 4];
-        let noise = Noise::of(trials.iter().map(Vec::as_slice));
+        let noise = Noise::of(&trials.iter().map(Vec::as_slice));
         let best = &trials[0];
         assert!(noise.clearly_worse(&[120.0], best, 1.0) && noise.clearly_worse(&[80.0], best, -1.0));
         assert!(!noise.clearly_worse(&[103.0], best, 1.0) && !noise.clearly_worse(&[80.0], best, 1.0));

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_server_left_behind_does_not_hold_us_up() {
         let before = Instant::now();
-        let f = run(&sh("sleep 600 & echo $!"), Duration::from_secs(60), &|| false).unwrap();
+        let f = run(&sh("sleep 600 & echo $!"), Duration::from_mins(1), &|| false).unwrap();
         assert!(f.end == End::Code(0) && before.elapsed() < Duration::from_secs(30));
         let pid = f.stdout.trim();
         assert!(alive(pid), "only a run that is cut short takes its children along");
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(f.end, End::TimedOut(Duration::from_millis(300)));
         let pid = std::fs::read_to_string(pid).unwrap();
         assert!(gone(pid.trim()), "the child outlived its group");
-        let f = run(&sh("sleep 600"), Duration::from_secs(600), &|| true).unwrap();
+        let f = run(&sh("sleep 600"), Duration::from_mins(10), &|| true).unwrap();
         assert_eq!(f.end, End::Stopped);
     }
 

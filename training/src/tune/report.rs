@@ -109,27 +109,27 @@ impl Columns {
         Self { metric: metric.to_owned(), names }
     }
 
-    fn width(name: &str) -> usize {
-        name.chars().count().max(8)
+    fn cell(name: &str, text: &str) -> String {
+        format!("{text:>w$}", w = name.chars().count().max(8))
+    }
+
+    fn line(&self, id: &str, values: &[String], y: &str, se: &str, state: &str) -> String {
+        let values = self.names.iter().zip(values).map(|(n, v)| Self::cell(n, v));
+        let mut cells = vec![format!("{id:>5}")];
+        cells.extend(values);
+        cells.extend([Self::cell(&self.metric, y), Self::cell("", se), state.to_owned()]);
+        cells.join("  ").trim_end().to_owned()
     }
 
     pub(crate) fn head(&self) -> String {
-        let names: String = self.names.iter().map(|n| format!("  {n:>w$}", w = Self::width(n))).collect();
-        format!("trial{names}  {:>w$}  {:>8}", self.metric, "+-", w = Self::width(&self.metric))
+        self.line("trial", &self.names, &self.metric, "+-", "")
     }
 
     pub(crate) fn row(&self, t: &Trial, note: &str) -> String {
-        let cells: String = self
-            .names
-            .iter()
-            .map(|n| {
-                let v = t.parameters.get(n).map_or("-".to_owned(), value);
-                format!("  {v:>w$}", w = Self::width(n))
-            })
-            .collect();
+        let values: Vec<String> =
+            self.names.iter().map(|n| t.parameters.get(n).map_or("-".to_owned(), value)).collect();
         let [y, se, state] = outcome(t, note);
-        let line = format!("{:>5}{cells}  {y:>w$}  {se:>8}  {state}", t.id, w = Self::width(&self.metric));
-        line.trim_end().to_owned()
+        self.line(&t.id.to_string(), &values, &y, &se, &state)
     }
 }
 

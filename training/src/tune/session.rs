@@ -4,6 +4,7 @@ use super::measure::{Bench, Candidate, Measured, measurement};
 use super::noise::Noise;
 use super::report::{Columns, incumbent_words};
 use crate::{Context, TrainError};
+use foreglow_search::space::Parameter;
 use foreglow_search::{SearchError, Study, StudySpec, Trial, TrialState, assignment_key};
 use std::path::{Path, PathBuf};
 
@@ -65,7 +66,7 @@ impl Session {
         let current = self.study.space().current();
         if current.is_none() {
             let without: Vec<&str> =
-                self.study.space().parameters().iter().filter(|p| p.current().is_none()).map(|p| p.name()).collect();
+                self.study.space().parameters().iter().filter(|p| p.current().is_none()).map(Parameter::name).collect();
             tracing::warn!(
                 "no effect can be promised: `current` is missing for {}; say what runs now",
                 without.join(", ")
@@ -114,7 +115,7 @@ impl Session {
                 Err(e) => return Err(e.into()),
             };
             let metric = self.spec.objective.metric.clone();
-            let noise = Noise::of(self.lines.iter().filter_map(|l| l.runs.get(&metric)).map(Vec::as_slice));
+            let noise = Noise::of(&self.lines.iter().filter_map(|l| l.runs.get(&metric)).map(Vec::as_slice));
             let best = self.study.best_measured().map(|t| t.id as usize);
             let best = best.and_then(|i| self.lines[i].runs.get(&metric)).cloned().unwrap_or_default();
             let candidate = Candidate { id, parameters: &parameters, study: &self.study, noise: &noise, best: &best };

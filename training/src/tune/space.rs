@@ -210,8 +210,8 @@ mod tests {
     fn every_ready_made_space_is_sound() {
         for (name, text) in READY_MADE {
             let ready: Ready = toml::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let given: String = ready.given.keys().map(|k| format!("{k} = 16384\n")).collect();
-            for given in [String::new(), format!("[given]\n{given}")] {
+            let given: Vec<String> = ready.given.keys().map(|k| format!("{k} = 16384\n")).collect();
+            for given in [String::new(), format!("[given]\n{}", given.concat())] {
                 let (parameters, rules) = resolve(&format!("space = \"{name}\"\n{given}")).unwrap();
                 let space = parameters.check().unwrap().with_rules(&rules).unwrap_or_else(|e| panic!("{name}: {e}"));
                 if let Some(current) = space.current() {

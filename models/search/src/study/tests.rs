@@ -1,9 +1,10 @@
-use super::{AppliedChange, Mode, SafetySpec, StudySpec};
+use super::{AppliedChange, Mode, SafetySpec, StudySpec, TrialBudget};
 use crate::trial::{Measurement, TrialState};
 use crate::{
     Aggregate, Assignment, Bound, ChangeCost, DesignerKind, Goal, GuardRail, Objective, ParameterSpec, SpaceSpec, Study,
 };
 use foreglow_core::{Seed, TimeRange, Timestamp};
+use proptest::prelude::*;
 
 fn spec() -> StudySpec {
     let space = SpaceSpec(vec![
@@ -129,5 +130,41 @@ fn a_killed_study_goes_on_as_if_nothing_had_happened() {
             saved = again.to_json().unwrap();
         }
         assert_eq!(Study::from_json(&saved).unwrap(), steady, "{kind}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Trials kept as lines of text, and a study restored from the first few of them at any moment: the next suggestion,
+    /// prediction and words included, is that of the study that never stopped.
+    #[test]
+    fn a_restored_study_goes_on_as_if_it_had_never_stopped(
+        kind in 0..DesignerKind::ALL.len(),
+        seed in 0..1000u64,
+        cut in 0..16usize,
+        failing in 2..9usize,
+    ) {
+        let kind = DesignerKind::ALL[kind];
+        let budget = Some(TrialBudget { trials: 18 });
+        let spec = StudySpec { mode: Mode::Recommend, designer: kind, seed: Seed(seed), budget, ..spec() };
+        let mut whole = spec.clone().check().unwrap();
+        let mut lines = Vec::new();
+        let mut next = Vec::new();
+        for n in 0..=cut {
+            let t = whole.ask().unwrap().clone();
+            next.push(t.clone());
+            let told = if n > 0 && n % failing == 0 {
+                whole.fail(t.id, "it crashed").unwrap()
+            } else {
+                let m = run(&t.parameters);
+                let value = m.value + (seed as f64 + 3.7 * n as f64).sin();
+                whole.tell(t.id, Measurement { value, ..m }.with_se(0.1 / 3.0)).unwrap()
+            };
+            lines.push(serde_json::to_string(told).unwrap());
+        }
+        let trials = lines[..cut].iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let mut restored = Study::restore(spec, trials).unwrap();
+        prop_assert_eq!(restored.ask().unwrap(), &next[cut]);
     }
 }
