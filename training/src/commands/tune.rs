@@ -26,7 +26,8 @@ study.toml, for a script that prints {\"tps\": 812.5} or any other JSON object:
   log = true
   current = 16
 
-training/configs/tune.toml has every field with its default; space = \"postgresql\", \"jvm\" or \"nginx\" brings its parameters.
+training/configs/studies/commented.toml has every field with its default; space = \"postgresql\", \"jvm\" or \"nginx\"
+brings its parameters.
 The command also finds each value in FOREGLOW_<NAME>, and in FOREGLOW_TUNE_TRIAL, _RUN and _PARAMETERS where it stands.
 Every finished trial is in the journal before the next begins: the same command again goes on after Ctrl-C or a crash.
 After kill -9 a run that was under way goes on by itself: see that it is gone before starting again.")]

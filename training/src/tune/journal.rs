@@ -10,6 +10,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+/// How every journal begins.
+const BEGINNING: &[u8] = b"{\"version\":\"1\",\"command\":";
+
 /// The first line: what is measured, and how. A journal goes on only with the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Header {
@@ -90,26 +93,36 @@ impl Journal {
             }
             Err(TryLockError::Error(e)) => return Err(TrainError::io(path, "lock the journal", e)),
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io("read the journal"))?;
-        let whole = text.rfind('\n').map_or(0, |i| i + 1);
-        if whole < text.len() {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io("read the journal"))?;
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let text = std::str::from_utf8(&bytes[..whole]).map_err(|e| refuse(format!("is no text: {e}")))?;
+        let mut lines = text.lines().enumerate();
+        let known = lines.next().map(|(_, first)| serde_json::from_str::<Header>(first)).transpose();
+        let known = known.map_err(|e| e.to_string()).and_then(|k| match k {
+            Some(k) if k.version != "1" => Err(format!("version {}", k.version)),
+            None if !BEGINNING.starts_with(&bytes[..bytes.len().min(BEGINNING.len())]) => Err("other text".to_owned()),
+            k => Ok(k),
+        });
+        // Before anything is written: the file may be somebody else's.
+        let known = known.map_err(|e| {
+            refuse(format!("line 1 is not the head of a journal of this version ({e}): give another --journal"))
+        })?;
+        if whole < bytes.len() {
             tracing::warn!("{}: its last line was cut short and is left out", path.display());
-            file.set_len(whole as u64).map_err(io("shorten the journal"))?;
         }
-        file.seek(SeekFrom::End(0)).map_err(io("read the journal"))?;
+        // A head alone: no trial came of it, so whatever was put right since then, there is nothing to compare with.
+        let known = known.filter(|_| lines.clone().next().is_some());
+        let kept = if known.is_some() { whole } else { 0 };
+        file.set_len(kept as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io("shorten the journal"))?;
         let mut journal = Self { path: path.to_owned(), file };
-        let mut lines = text[..whole].lines().enumerate();
-        let Some((_, first)) = lines.next() else {
+        let Some(known) = known else {
             journal.write(header)?;
             // The file's name is on disk only with its folder.
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             File::open(folder).and_then(|f| f.sync_all()).map_err(io("begin the journal"))?;
             return Ok((journal, Vec::new()));
         };
-        let known: Header = serde_json::from_str(first).map_err(|e| {
-            refuse(format!("line 1 is not the head of a journal of this version ({e}): give another --journal"))
-        })?;
         for ((what, was), (_, now)) in known.essence().into_iter().zip(header.essence()) {
             if was? != now? {
                 return Err(refuse(format!(
@@ -193,7 +206,11 @@ mod tests {
     fn another_study_is_refused_but_more_trials_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
-        drop(Journal::open(&path, &header("run", "")).unwrap());
+        let (mut journal, _) = Journal::open(&path, &header("walk", "")).unwrap();
+        drop(journal);
+        journal = Journal::open(&path, &header("run", "")).unwrap().0;
+        journal.append(&line()).unwrap();
+        drop(journal);
         let bad = |h: &Header| Journal::open(&path, h).unwrap_err().to_string();
         assert!(bad(&header("walk", "")).contains("the command"));
         assert!(bad(&header("run", "seed = 2\n")).contains("the study"));
@@ -203,6 +220,13 @@ mod tests {
         assert!(Journal::open(&path, &more).is_ok());
         std::fs::write(&path, "{}\n").unwrap();
         assert!(bad(&more).contains("line 1"));
+        for other in ["my notes", "my notes\nand more", "\n"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(bad(&more).contains("line 1"));
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), other, "another file is left alone");
+        }
+        std::fs::write(&path, "{\"version\":\"1\",\"comm").unwrap();
+        assert!(Journal::open(&path, &more).is_ok(), "a head that was cut short");
         drop(Journal::open(&dir.path().join("k"), &more).unwrap());
         let text = std::fs::read_to_string(dir.path().join("k")).unwrap();
         std::fs::write(&path, format!("{text}nonsense\n")).unwrap();

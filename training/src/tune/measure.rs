@@ -103,12 +103,12 @@ impl Bench {
         self.change(candidate.parameters, Some(candidate.id), &stop)?;
         let RunSpec { warmup, repeats, .. } = self.run;
         for n in 1..=warmup {
-            show(&format!("warm-up {n} of {warmup}"));
+            show(&format!("warm {n}/{warmup}"));
             self.once(candidate, 0, &stop).map_err(|h| h.at(&format!("warm-up run {n} of {warmup}")))?;
         }
         let mut runs: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for n in 1..=repeats {
-            show(&format!("run {n} of {repeats}"));
+            show(&format!("run {n}/{repeats}"));
             let values = self.once(candidate, n, &stop).map_err(|h| h.at(&format!("run {n} of {repeats}")))?;
             for (name, v) in values {
                 runs.entry(name).or_default().push(v);

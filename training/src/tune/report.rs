@@ -51,7 +51,7 @@ pub(crate) fn incumbent(study: &Study) -> Option<Incumbent> {
 pub(crate) fn incumbent_words(study: &Study) -> Option<String> {
     let best = study.best_measured()?;
     let value = best.usable().map(|m| short(m.value))?;
-    Some(format!("; best: {value} (trial {})", best.id))
+    Some(format!(", best {value}"))
 }
 
 impl Incumbent {

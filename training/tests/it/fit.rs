@@ -127,6 +127,10 @@ fn shipped_recipes_load() {
     let mut seen = 0;
     for entry in std::fs::read_dir(configs).expect("there") {
         let path = entry.expect("an entry").path();
+        // Folders hold what is no recipe: spaces and studies of `tune`, which test themselves.
+        if path.is_dir() {
+            continue;
+        }
         let ran = train("recipe explain {}", &[&path]);
         assert_eq!(ran.code, 0, "{}: {}", path.display(), ran.err);
         assert!(

@@ -136,7 +136,7 @@ fn an_interrupted_study_names_the_best_and_goes_on() {
 #[test]
 fn what_goes_wrong_is_a_state_with_a_reason() {
     let place = Place::new();
-    let study = STUDY.replace("repeats = 2", "repeats = 2\ntimeout = \"400ms\"\nstop_after_failures = 14");
+    let study = STUDY.replace("repeats = 2", "repeats = 2\ntimeout = \"2s\"\nstop_after_failures = 14");
     let body = BENCH.trim_start_matches("#!/bin/sh\n");
     let script = format!(
         "case $FOREGLOW_TUNE_TRIAL in 2) echo no memory >&2; exit 3 ;; 3) sleep 600 & wait ;; 4) echo fine; exit 0 ;;\n\
@@ -149,7 +149,7 @@ fn what_goes_wrong_is_a_state_with_a_reason() {
         t["state"]["failed"]["reason"].as_str().unwrap_or_default().to_owned()
     };
     assert!(trial(2).contains("run 1 of 2: it ended with code 3; it said: no memory"), "{}", trial(2));
-    assert!(trial(3).contains("longer than 0.4 s"), "{}", trial(3));
+    assert!(trial(3).contains("longer than 2 s"), "{}", trial(3));
     assert!(trial(4).contains("`ms`: the command printed no JSON object; it said: fine"), "{}", trial(4));
     assert!(trial(5).contains("signal 9"), "{}", trial(5));
     assert!(trial(6).contains("no number"), "{}", trial(6));
@@ -167,6 +167,8 @@ fn what_goes_wrong_is_a_state_with_a_reason() {
     let ran = place.tune(STUDY, "echo no such table >&2; exit 4", "");
     assert!(ran.error(1).contains("code 4; it said: no such table") && ran.err.contains("start again"), "{}", ran.err);
     assert_eq!(place.read("study.journal").lines().count(), 1, "no trial is kept");
+    let right = STUDY.replace("repeats = 2", "repeats = 1");
+    assert_eq!(json(&place, &right, BENCH)["complete"], true, "a study that was put right begins anew");
 }
 
 #[test]
@@ -211,6 +213,19 @@ fn changes_are_applied_restarted_and_put_back() {
     let before = log.len();
     assert_eq!(place.tune(&study, BENCH, "").code, 0);
     assert_eq!(place.read("log").len(), before, "a finished study touches nothing");
+}
+
+#[test]
+fn a_careful_study_keeps_its_guard_rail() {
+    let place = Place::new();
+    let study = STUDY.replace("[objective]", "mode = \"canary\"\n[objective]")
+        + "[[guard_rails]]\nmetric = \"ms\"\nat_most = \"1.1*baseline\"\n";
+    let found = json(&place, &study, BENCH);
+    let trials = found["trials"].as_array().expect("trials");
+    let broke = trials.iter().filter(|t| !t["state"]["unsafe"].is_null()).count();
+    assert!(trials.len() >= 10 && broke <= 1, "{broke} of {} trials were unsafe", trials.len());
+    let value = |t: &Value| t["measurement"]["value"].as_f64().unwrap_or(f64::INFINITY);
+    assert!(trials.iter().map(value).fold(f64::INFINITY, f64::min) < 0.8 * value(&trials[0]), "and it gains");
 }
 
 /// What was recommended, in each form; the numbers of the promise depend on rounding and are left out.
@@ -293,7 +308,7 @@ fn a_wrong_study_names_field_and_remedy() {
 #[test]
 fn the_commented_study_is_sound() {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    let text = std::fs::read_to_string(configs.join("tune.toml")).expect("read");
+    let text = std::fs::read_to_string(configs.join("studies/commented.toml")).expect("read");
     let file = foreglow_training::tune::StudyFile::parse(&text).expect("sound");
     assert!(file.spec().expect("sound").check().is_ok());
     assert_eq!(file.run, foreglow_training::tune::RunSpec::default(), "the comments say what the defaults are");
