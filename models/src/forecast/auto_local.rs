@@ -1,11 +1,12 @@
 use super::naive::Naive;
 use super::quantiles::{finite, rms};
 use super::ridge_lags::RidgeLags;
+use super::season;
 use super::seasonal_naive::SeasonalNaive;
 use super::spec::{AutoLocalParams, RidgeLagsParams};
 use crate::transform::last_observed;
-use foreglow_core::stats::{detect_season, detect_season_among, normal_quantile, quantile_sorted};
-use foreglow_core::{DAY_MS, Forecaster, History};
+use foreglow_core::stats::{normal_quantile, quantile_sorted};
+use foreglow_core::{Forecaster, History};
 use ndarray::Array2;
 
 /// How many past values it looks at.
@@ -50,14 +51,8 @@ impl Member {
 impl AutoLocal {
     /// The season of a history, 1 = none.
     pub fn season_of(&self, history: &History<'_>) -> usize {
-        if let Some(m) = self.season {
-            return m;
-        }
         let values = &history.values[history.values.len().saturating_sub(CONTEXT)..];
-        let day = DAY_MS / history.step.ms();
-        let whole = DAY_MS % history.step.ms() == 0 && day > 1 && day as usize <= MAX_LAG;
-        let known = whole.then(|| detect_season_among(values, &[day as usize])).flatten();
-        known.or_else(|| detect_season(values, MAX_LAG)).unwrap_or(1)
+        self.season.unwrap_or_else(|| season::of_history(&History { values, ..*history }, MAX_LAG))
     }
 
     /// The best member and, for each step tried, its errors at the origins.
@@ -73,7 +68,7 @@ impl AutoLocal {
             members.push(Member::Seasonal(SeasonalNaive { season }));
         }
         let ridge = RidgeLagsParams { lags, ..RidgeLagsParams::default() };
-        members.push(Member::Ridge(RidgeLags { params: ridge, season }));
+        members.push(Member::Ridge(RidgeLags { params: ridge, season, second: 0 }));
         let mut best: Option<(f64, Member, Vec<Vec<f64>>)> = None;
         for member in members {
             let mut errors = vec![Vec::with_capacity(origins); span];

@@ -1,5 +1,8 @@
 use super::auto_local::AutoLocal;
-use super::lstm::LstmForecaster;
+use super::company::Plan;
+use super::ensemble::Ensemble;
+use super::local::{LocalForecaster, LocalKind};
+use super::lstm::{LstmForecaster, Training};
 use super::naive::Naive;
 use super::random::RandomDraw;
 use super::ridge_lags::RidgeLags;
@@ -8,7 +11,7 @@ use super::series::TrainSeries;
 use super::spec::ForecasterSpec;
 use crate::ModelError;
 use crate::artifact::TensorMap;
-use crate::nn::{LstmNet, OptimizerState, Progress, TrainReport};
+use crate::nn::{OptimizerState, Progress, TrainReport};
 use foreglow_core::{Forecaster, History, Seed};
 use ndarray::Array2;
 
@@ -21,10 +24,14 @@ pub enum FittedForecaster {
     SeasonalNaive(SeasonalNaive),
     /// Ridge regression on lags.
     RidgeLags(RidgeLags),
-    /// Automatic choice among the local ones.
+    /// One of the other local members on its own: seasonal median, theta, Holt.
+    Local(LocalForecaster),
+    /// The best of the cheap local members.
     AutoLocal(AutoLocal),
     /// The global LSTM.
     Lstm(Box<LstmForecaster>),
+    /// Local members and the LSTM, weighted.
+    Ensemble(Box<Ensemble>),
     /// A random past value.
     Random(RandomDraw),
 }
@@ -36,6 +43,18 @@ pub struct ForecasterFit {
     pub forecaster: FittedForecaster,
     /// Report and optimiser of a trained net.
     pub training: Option<(TrainReport, OptimizerState)>,
+    /// What to know about the fit: a member left out, a warm start that was not kept, and why.
+    pub notes: Vec<String>,
+}
+
+impl ForecasterFit {
+    fn trained(forecaster: FittedForecaster, training: Option<Training>, mut notes: Vec<String>) -> Self {
+        let training = training.map(|t| {
+            notes.extend(t.notes);
+            (t.report, t.optimizer)
+        });
+        Self { forecaster, training, notes }
+    }
 }
 
 /// Fits `spec`. Local kinds only keep their parameters and `season` (steps; `None` = not known: no season, or for the
@@ -54,7 +73,10 @@ pub fn fit(
     if season == Some(0) {
         return Err(ModelError::parameter("season", 0, "1 step or more"));
     }
-    let local = |forecaster| Ok(ForecasterFit { forecaster, training: None });
+    let local = |forecaster| Ok(ForecasterFit { forecaster, training: None, notes: Vec::new() });
+    let alone = |kind, own: Option<usize>| {
+        local(FittedForecaster::Local(LocalForecaster { kind, season: own.or(season).unwrap_or(1) }))
+    };
     match spec {
         ForecasterSpec::Naive => local(FittedForecaster::Naive(Naive)),
         ForecasterSpec::SeasonalNaive { season: own } => {
@@ -62,16 +84,22 @@ pub fn fit(
         }
         ForecasterSpec::RidgeLags(p) => {
             let season = p.season.or(season).unwrap_or(1);
-            local(FittedForecaster::RidgeLags(RidgeLags { params: p.clone(), season }))
+            local(FittedForecaster::RidgeLags(RidgeLags { params: p.clone(), season, second: 0 }))
         }
+        ForecasterSpec::SeasonalMedian { season } => alone(LocalKind::SeasonalMedian, *season),
+        ForecasterSpec::Theta { season } => alone(LocalKind::Theta, *season),
+        ForecasterSpec::Holt { season } => alone(LocalKind::Holt, *season),
         ForecasterSpec::AutoLocal(p) => {
             local(FittedForecaster::AutoLocal(AutoLocal { params: p.clone(), season: p.season.or(season) }))
         }
         ForecasterSpec::Random => local(FittedForecaster::Random(RandomDraw { seed: seed.child("random forecaster") })),
         ForecasterSpec::Lstm(p) => {
-            let fit = LstmNet::train(series, season, p, seed, progress)?;
-            let training = Some((fit.report.clone(), fit.optimizer.clone()));
-            Ok(ForecasterFit { forecaster: FittedForecaster::Lstm(Box::new(LstmForecaster::new(fit))), training })
+            let (made, training) = LstmForecaster::fit(p, series, season, seed, progress)?;
+            Ok(ForecasterFit::trained(FittedForecaster::Lstm(Box::new(made)), Some(training), Vec::new()))
+        }
+        ForecasterSpec::Ensemble(p) => {
+            let (made, training, notes) = Ensemble::fit(p, series, season, None, seed, progress)?;
+            Ok(ForecasterFit::trained(FittedForecaster::Ensemble(Box::new(made)), training, notes))
         }
     }
 }
@@ -96,9 +124,13 @@ pub fn fit_from(
     }
     match (before, spec) {
         (FittedForecaster::Lstm(old), ForecasterSpec::Lstm(p)) => {
-            let fit = old.net.continue_training(optimizer, series, p, seed, progress)?;
-            let training = Some((fit.report.clone(), fit.optimizer.clone()));
-            Ok(ForecasterFit { forecaster: FittedForecaster::Lstm(Box::new(LstmForecaster::new(fit))), training })
+            let (made, training) = old.fit_on(optimizer, p, series, seed, progress)?;
+            Ok(ForecasterFit::trained(FittedForecaster::Lstm(Box::new(made)), Some(training), Vec::new()))
+        }
+        (FittedForecaster::Ensemble(old), ForecasterSpec::Ensemble(p)) => {
+            let before = Some((old.as_ref(), optimizer));
+            let (made, training, notes) = Ensemble::fit(p, series, season, before, seed, progress)?;
+            Ok(ForecasterFit::trained(FittedForecaster::Ensemble(Box::new(made)), training, notes))
         }
         _ => fit(spec, series, season, seed, progress),
     }
@@ -111,7 +143,9 @@ impl FittedForecaster {
             Self::SeasonalNaive(f) => f,
             Self::RidgeLags(f) => f,
             Self::AutoLocal(f) => f,
+            Self::Local(f) => f,
             Self::Lstm(f) => f.as_ref(),
+            Self::Ensemble(f) => f.as_ref(),
             Self::Random(f) => f,
         }
     }
@@ -123,8 +157,27 @@ impl FittedForecaster {
             Self::SeasonalNaive(_) => "seasonal_naive",
             Self::RidgeLags(_) => "ridge_lags",
             Self::AutoLocal(_) => "auto_local",
+            Self::Local(f) => f.kind.name(),
             Self::Lstm(_) => "lstm",
+            Self::Ensemble(_) => "ensemble",
             Self::Random(_) => "random",
+        }
+    }
+
+    /// What forecasters that judge their members on a history learn from it; `None` for those that do not, and for a
+    /// history too short or constant. Making it costs tens of member fits, following it one of each that serves: keep it
+    /// for a series and renew it, say, once a season.
+    pub fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Plan> {
+        if let Self::Ensemble(f) = self { f.plan(history, horizon) } else { None }
+    }
+
+    /// A forecast that follows a plan made earlier by this forecaster for this series. With the plan of the same history
+    /// and horizon it equals [`Forecaster::forecast`].
+    pub fn follow(&self, plan: &Plan, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
+        if let Self::Ensemble(f) = self {
+            f.follow(plan, history, horizon, levels)
+        } else {
+            self.forecast(history, horizon, levels)
         }
     }
 
@@ -144,7 +197,9 @@ impl FittedForecaster {
         let least = match self {
             Self::SeasonalNaive(f) => f.season + 1,
             Self::RidgeLags(f) => 3 * (f.params.lags + 5) + 2 * f.season,
+            Self::Local(f) => (2 * f.season).max(12),
             Self::AutoLocal(f) => f.season.map_or(12, |m| (2 * m).max(12)),
+            Self::Ensemble(f) => f.season.map_or(12, |m| (2 * m).max(12)),
             _ => 2,
         };
         if recent.len() < least {
@@ -166,11 +221,15 @@ impl FittedForecaster {
             Self::SeasonalNaive(f) => (ForecasterSpec::SeasonalNaive { season: Some(f.season) }, Some(f.season), 0),
             Self::RidgeLags(f) => (ForecasterSpec::RidgeLags(f.params.clone()), Some(f.season), 0),
             Self::AutoLocal(f) => (ForecasterSpec::AutoLocal(f.params.clone()), f.season, 0),
+            Self::Local(f) => (f.spec(), Some(f.season), 0),
             Self::Random(f) => (ForecasterSpec::Random, None, f.seed.0),
             Self::Lstm(f) => {
-                f.net.save(map, prefix);
                 map.put_u8(format!("{prefix}forecaster"), b"lstm".to_vec());
-                return Ok(());
+                return f.save(map, prefix);
+            }
+            Self::Ensemble(f) => {
+                map.put_u8(format!("{prefix}forecaster"), b"ensemble".to_vec());
+                return f.save(map, prefix);
             }
         };
         let name = format!("{prefix}forecaster");
@@ -189,19 +248,30 @@ impl FittedForecaster {
         if text == b"lstm" {
             return Ok(Self::Lstm(Box::new(LstmForecaster::load(map, prefix)?)));
         }
+        if text == b"ensemble" {
+            return Ok(Self::Ensemble(Box::new(Ensemble::load(map, prefix)?)));
+        }
         let (spec, season, seed): (ForecasterSpec, Option<usize>, u64) =
             serde_json::from_slice(text).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
         spec.check()?;
         if season == Some(0) {
             return Err(ModelError::artifact(name, "a season of 0 steps"));
         }
+        let alone = |kind| Self::Local(LocalForecaster { kind, season: season.unwrap_or(1) });
         Ok(match spec {
             ForecasterSpec::Naive => Self::Naive(Naive),
             ForecasterSpec::SeasonalNaive { .. } => Self::SeasonalNaive(SeasonalNaive { season: season.unwrap_or(1) }),
-            ForecasterSpec::RidgeLags(params) => Self::RidgeLags(RidgeLags { params, season: season.unwrap_or(1) }),
+            ForecasterSpec::RidgeLags(params) => {
+                Self::RidgeLags(RidgeLags { params, season: season.unwrap_or(1), second: 0 })
+            }
+            ForecasterSpec::SeasonalMedian { .. } => alone(LocalKind::SeasonalMedian),
+            ForecasterSpec::Theta { .. } => alone(LocalKind::Theta),
+            ForecasterSpec::Holt { .. } => alone(LocalKind::Holt),
             ForecasterSpec::AutoLocal(params) => Self::AutoLocal(AutoLocal { params, season }),
             ForecasterSpec::Random => Self::Random(RandomDraw { seed: Seed(seed) }),
-            ForecasterSpec::Lstm(_) => return Err(ModelError::artifact(name, "an LSTM without its weights")),
+            ForecasterSpec::Lstm(_) | ForecasterSpec::Ensemble(_) => {
+                return Err(ModelError::artifact(name, "a trained forecaster without its weights"));
+            }
         })
     }
 }

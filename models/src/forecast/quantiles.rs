@@ -2,6 +2,11 @@ use foreglow_core::QUANTILE_LEVELS;
 use foreglow_core::stats::normal_quantile;
 use ndarray::Array2;
 
+/// How many quantiles a forecast carries.
+pub(super) const LEVELS: usize = QUANTILE_LEVELS.len();
+/// Place of the median among them.
+pub(super) const MEDIAN: usize = 6;
+
 /// Quantiles at any levels from quantiles at [`QUANTILE_LEVELS`]: linear in the level between two of them, the outermost
 /// ones beyond. At a known level the known value, to the bit.
 pub fn at_levels(known: &[f64], levels: &[f64], mut out: impl FnMut(usize, f64)) {

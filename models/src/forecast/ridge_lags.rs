@@ -1,3 +1,4 @@
+use super::past::{Past, View};
 use super::quantiles::{finite, normal_table};
 use super::seasonal_naive::SeasonalNaive;
 use super::spec::RidgeLagsParams;
@@ -12,7 +13,7 @@ const ROWS: usize = 2048;
 /// Ridge regression on lags, fitted anew on each history: an autoregression of seasonal changes.
 ///
 /// With `d_t = x_t - x_{t-m}` the model is `d_t = a + Σ φ_i d_{t-i} + Σ θ_j d_{t-m+j} + ρ (x_{t-m} - mean)`, `i = 1..lags`,
-/// `j = -1, 0, 1` (left out without a season). Coefficients minimise `Σ e² + penalty n Σ β²` over standardised inputs
+/// `j = -1, 0, 1` (left out without a season), with a second season the same three around it. Coefficients minimise `Σ e² + penalty n Σ β²` over standardised inputs
 /// (Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634), solved by a Cholesky factorisation; shrunk to nothing,
 /// the model is seasonal naive. Several steps ahead by recursion, held inside the history's range and as much again.
 /// Quantiles are normal, the variance at step `k` being `σ² Σ ψ_i²` with the model's own impulse response. Missing values
@@ -24,10 +25,14 @@ pub struct RidgeLags {
     pub params: RidgeLagsParams,
     /// Steps of a season, 1 = none.
     pub season: usize,
+    /// Steps of a second season whose lags enter beside the first's, 0 = none.
+    pub second: usize,
 }
 
-/// What a fit on one history gives.
-struct Coefficients {
+/// What a fit on one history gives: coefficients of an autoregression of seasonal changes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Coefficients {
+    season: usize,
     /// One a lag of `d`, with the lag.
     lags: Vec<(usize, f64)>,
     /// Of the distance of `x_{t-m}` from the mean.
@@ -37,27 +42,21 @@ struct Coefficients {
     sd: f64,
 }
 
-impl RidgeLags {
-    /// Point forecasts and standard deviations of `horizon` steps; `None` when the history is too short or constant.
-    pub fn points(&self, values: &[f64], horizon: usize) -> Option<(Vec<f64>, Vec<f64>)> {
-        let values = &values[values.len().saturating_sub(self.context())..];
-        let top = values.iter().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()));
-        if top == 0.0 {
+impl Coefficients {
+    /// Point forecasts and standard deviations of `horizon` steps behind `past`; `None` when it is too short for the lags.
+    pub(super) fn points(&self, past: View<'_>, horizon: usize) -> Option<(Vec<f64>, Vec<f64>)> {
+        let m = self.season;
+        let reach = self.lags.last().map_or(0, |l| l.0) + m;
+        if past.len() < reach {
             return None;
         }
-        // In units of the largest, so that squares neither overflow nor vanish.
-        let scaled: Vec<f64> = values.iter().map(|v| v / top).collect();
-        let c = self.fit(&scaled)?;
-        let (mut x, m) = (filled(&scaled, self.season), self.season);
-        let (low, high) = scaled
-            .iter()
-            .filter(|v| v.is_finite())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+        let (low, high) = past.range();
         let room = high - low;
+        let mut x = past.filled[past.len() - reach..].to_vec();
         for _ in 0..horizon {
             let t = x.len();
-            let mut d = c.constant + c.level * (x[t - m] - c.mean);
-            for (lag, w) in &c.lags {
+            let mut d = self.constant + self.level * (x[t - m] - self.mean);
+            for (lag, w) in &self.lags {
                 d += w * (x[t - lag] - x[t - lag - m]);
             }
             x.push((x[t - m] + d).clamp(low - room, high + room));
@@ -66,8 +65,8 @@ impl RidgeLags {
         let mut psi = vec![0.0f64; horizon];
         for k in 0..horizon {
             let past = |back: usize| if back <= k { psi[k - back] } else { 0.0 };
-            let mut v = if k == 0 { 1.0 } else { past(m) * (1.0 + c.level) };
-            for (lag, w) in &c.lags {
+            let mut v = if k == 0 { 1.0 } else { past(m) * (1.0 + self.level) };
+            for (lag, w) in &self.lags {
                 v += w * (past(*lag) - past(lag + m));
             }
             psi[k] = v.clamp(-1e3, 1e3);
@@ -75,17 +74,34 @@ impl RidgeLags {
         let mut sum = 0.0;
         let sds = psi.iter().map(|p| {
             sum += p * p;
-            (c.sd * f64::sqrt(sum)).min(room) * top
+            (self.sd * f64::sqrt(sum)).min(room)
         });
-        let sds: Vec<f64> = sds.collect();
-        Some((x[scaled.len()..].iter().map(|v| finite(v * top)).collect(), sds))
+        let sds = sds.collect();
+        Some((x.split_off(reach), sds))
+    }
+}
+
+impl RidgeLags {
+    /// Point forecasts and standard deviations of `horizon` steps; `None` when the history is too short or constant.
+    pub fn points(&self, values: &[f64], horizon: usize) -> Option<(Vec<f64>, Vec<f64>)> {
+        let values = &values[values.len().saturating_sub(self.context())..];
+        let past = Past::read(values, self.season)?;
+        let view = past.until(past.len());
+        let (points, sds) = self.estimate(view)?.points(view, horizon)?;
+        let unit = past.unit();
+        Some((points.iter().map(|v| finite(v * unit)).collect(), sds.iter().map(|v| v * unit).collect()))
     }
 
-    fn fit(&self, x: &[f64]) -> Option<Coefficients> {
+    /// Fits on the newest rows of `past`; `None` with less than three rows a coefficient.
+    pub(super) fn estimate(&self, past: View<'_>) -> Option<Coefficients> {
+        let past = past.last(self.context());
+        let x = past.raw;
         let m = self.season;
         let mut lags: Vec<usize> = (1..=self.params.lags).collect();
-        if m > 1 {
-            lags.extend([m - 1, m, m + 1]);
+        for s in [m, self.second] {
+            if s > 1 {
+                lags.extend([s - 1, s, s + 1]);
+            }
         }
         lags.sort_unstable();
         lags.dedup();
@@ -148,24 +164,12 @@ impl RidgeLags {
         }
         let sd = (errors / (n - width as f64 - 1.0)).sqrt();
         let level = beta[width - 1];
-        Some(Coefficients { lags: lags.into_iter().zip(beta).collect(), level, mean, constant, sd })
+        Some(Coefficients { season: m, lags: lags.into_iter().zip(beta).collect(), level, mean, constant, sd })
     }
 }
 
 fn column(design: &[f64], width: usize, j: usize) -> impl Iterator<Item = f64> + Clone + '_ {
     design.iter().skip(j).step_by(width).copied()
-}
-
-/// Missing values as seasonal naive gives them, the first ones as the first value that is there.
-fn filled(values: &[f64], season: usize) -> Vec<f64> {
-    let first = values.iter().copied().find(|v| v.is_finite()).unwrap_or(0.0);
-    let mut out: Vec<f64> = Vec::with_capacity(values.len());
-    for v in values {
-        let t = out.len();
-        let before = if t >= season { out[t - season] } else { *out.last().unwrap_or(&first) };
-        out.push(if v.is_finite() { *v } else { before });
-    }
-    out
 }
 
 impl Forecaster for RidgeLags {
@@ -174,7 +178,7 @@ impl Forecaster for RidgeLags {
     }
 
     fn context(&self) -> usize {
-        ROWS + 2 * self.season + self.params.lags + 1
+        ROWS + self.season + self.season.max(self.second).max(self.params.lags) + 1
     }
 
     fn forecast(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {

@@ -16,10 +16,30 @@ pub enum ForecasterSpec {
     },
     /// Ridge regression on lags, fitted on each history.
     RidgeLags(RidgeLagsParams),
-    /// Automatic choice among the local ones, series by series.
+    /// The median of the same phase in the last seasons.
+    SeasonalMedian {
+        /// Steps of a season; left out: the data's season.
+        #[serde(default)]
+        season: Option<usize>,
+    },
+    /// The dynamic optimised theta model.
+    Theta {
+        /// Steps of a season; left out: the data's season.
+        #[serde(default)]
+        season: Option<usize>,
+    },
+    /// Damped Holt, with a season damped Holt-Winters.
+    Holt {
+        /// Steps of a season; left out: the data's season.
+        #[serde(default)]
+        season: Option<usize>,
+    },
+    /// The best of naive, seasonal naive and ridge on lags, series by series.
     AutoLocal(AutoLocalParams),
     /// The global probabilistic LSTM.
     Lstm(LstmParams),
+    /// Local members and the LSTM together, weighted series by series.
+    Ensemble(EnsembleParams),
     /// A random past value.
     Random,
 }
@@ -66,36 +86,79 @@ impl Default for AutoLocalParams {
     }
 }
 
+/// Unchecked parameters of the ensemble.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnsembleParams {
+    /// Rolling origins tried, 1 to 100, default 8.
+    pub origins: usize,
+    /// Recent lags of the ridge member, 1 to 256, default 6.
+    pub lags: usize,
+    /// Steps of a season; left out: the data's season, else found in each history.
+    pub season: Option<usize>,
+    /// Whether the LSTM is a member, default true.
+    pub network: bool,
+    /// The LSTM's parameters.
+    pub lstm: LstmParams,
+}
+
+impl Default for EnsembleParams {
+    fn default() -> Self {
+        Self { origins: 8, lags: 6, season: None, network: true, lstm: LstmParams::default() }
+    }
+}
+
+impl EnsembleParams {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ModelError::Parameter`] naming the field, the value and the allowed range.
+    pub fn check(&self) -> Result<(), ModelError> {
+        whole("ensemble.origins", self.origins, 1, 100)?;
+        whole("ensemble.lags", self.lags, 1, 256)?;
+        steps("ensemble.season", self.season)?;
+        self.lstm.check()
+    }
+}
+
+fn whole(field: &str, value: usize, low: usize, high: usize) -> Result<(), ModelError> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(ModelError::parameter(field, value, &format!("a whole number from {low} to {high}")))
+    }
+}
+
+fn steps(field: &str, value: Option<usize>) -> Result<(), ModelError> {
+    value.map_or(Ok(()), |v| whole(field, v, 1, 1_000_000))
+}
+
 impl ForecasterSpec {
     /// Checks every field.
     ///
     /// # Errors
     /// [`ModelError::Parameter`] naming the field, the value and the allowed range.
     pub fn check(&self) -> Result<(), ModelError> {
-        let whole = |field: &str, value: usize, low: usize, high: usize| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(ModelError::parameter(field, value, &format!("a whole number from {low} to {high}")))
-            }
-        };
-        let season = |field: &str, value: Option<usize>| value.map_or(Ok(()), |v| whole(field, v, 1, 1_000_000));
         match self {
             Self::Naive | Self::Random => Ok(()),
-            Self::SeasonalNaive { season: s } => season("seasonal_naive.season", *s),
+            Self::SeasonalNaive { season } => steps("seasonal_naive.season", *season),
+            Self::SeasonalMedian { season } => steps("seasonal_median.season", *season),
+            Self::Theta { season } => steps("theta.season", *season),
+            Self::Holt { season } => steps("holt.season", *season),
             Self::RidgeLags(p) => {
                 whole("ridge_lags.lags", p.lags, 1, 256)?;
                 if !(0.0..=1e6).contains(&p.penalty) {
                     return Err(ModelError::parameter("ridge_lags.penalty", p.penalty, "a number from 0 to 1e6"));
                 }
-                season("ridge_lags.season", p.season)
+                steps("ridge_lags.season", p.season)
             }
             Self::AutoLocal(p) => {
                 whole("auto_local.origins", p.origins, 1, 100)?;
                 whole("auto_local.lags", p.lags, 1, 256)?;
-                season("auto_local.season", p.season)
+                steps("auto_local.season", p.season)
             }
             Self::Lstm(p) => p.check(),
+            Self::Ensemble(p) => p.check(),
         }
     }
 
@@ -104,15 +167,19 @@ impl ForecasterSpec {
         match self {
             Self::Naive => "naive",
             Self::SeasonalNaive { .. } => "seasonal_naive",
+            Self::SeasonalMedian { .. } => "seasonal_median",
+            Self::Theta { .. } => "theta",
+            Self::Holt { .. } => "holt",
             Self::RidgeLags(_) => "ridge_lags",
             Self::AutoLocal(_) => "auto_local",
             Self::Lstm(_) => "lstm",
+            Self::Ensemble(_) => "ensemble",
             Self::Random => "random",
         }
     }
 
     /// Whether it is fitted once over many series; the others estimate from each history they are given.
     pub fn is_global(&self) -> bool {
-        matches!(self, Self::Lstm(_))
+        matches!(self, Self::Lstm(_) | Self::Ensemble(_))
     }
 }

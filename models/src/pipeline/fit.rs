@@ -192,7 +192,7 @@ pub fn fit_pipeline(
 
     let forecaster = match &recipe.forecaster {
         None => None,
-        Some(spec) => Some(fit.forecaster(spec, groups, &clean, &mut optimizer)?),
+        Some(spec) => Some(fit.forecaster(spec, groups, &clean, &mut optimizer, &mut notes)?),
     };
     tell("forecaster".to_owned());
     let pipeline = Pipeline {
@@ -427,6 +427,7 @@ impl Fit<'_> {
         groups: &[GroupHistory<'_>],
         clean: &[Array2<f64>],
         optimizer: &mut TensorMap,
+        notes: &mut Vec<String>,
     ) -> Result<FittedForecaster, ModelError> {
         let columns: Vec<(Vec<f64>, Timestamp, Step)> = groups
             .iter()
@@ -452,6 +453,7 @@ impl Fit<'_> {
         if let Some((_, state)) = &fit.training {
             state.save(optimizer, "forecaster/");
         }
+        notes.extend(fit.notes.iter().map(|n| format!("forecaster: {n}")));
         Ok(fit.forecaster)
     }
 }

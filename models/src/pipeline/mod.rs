@@ -133,7 +133,7 @@ impl Pipeline {
     /// How many past values a signal a monitor keeps for forecasts.
     pub fn history_len(&self, step: Step) -> usize {
         let asked = match self.forecaster() {
-            Some(FittedForecaster::Lstm(f)) => f.context(),
+            Some(f @ (FittedForecaster::Lstm(_) | FittedForecaster::Ensemble(_))) => f.context(),
             _ => 0,
         };
         (14 * step.per_day()).clamp(256, LONGEST_HISTORY).max(asked)

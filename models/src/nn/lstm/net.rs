@@ -16,6 +16,8 @@ use foreglow_core::{History, QUANTILE_LEVELS, Seed};
 
 /// Default passes over the data.
 const PASSES: usize = 6;
+/// By this much a warm start is shorter and slower.
+const WARM: usize = 3;
 
 /// A trained net of the kind that [the module](super) describes. Immutable; a forecast depends on its history alone.
 #[derive(Debug, Clone)]
@@ -65,11 +67,12 @@ impl LstmNet {
         let mut weights = layout.draw(seed.child("lstm weights"));
         shape.prepare(&layout, &mut weights);
         let state = OptimizerState::new(weights.len());
-        Self { shape, layout, weights }.run(state, series, params, seed, progress)
+        Self { shape, layout, weights }.run(state, series, None, params, seed, progress)
     }
 
-    /// Goes on training on other series from these weights and, when given, the optimiser's memory. Sizes stay as they
-    /// are, whatever `params` says.
+    /// Goes on training from these weights and, when given, the optimiser's memory: a third of the steps at a third of
+    /// the rate, half of the windows from what lies behind `fresh` (where each series' values begin that the net has not
+    /// seen; empty: nothing is known of that), half from everything. Sizes stay as they are, whatever `params` says.
     ///
     /// # Errors
     /// As [`LstmNet::train`]; [`ModelError::Artifact`] when the optimiser belongs to another net.
@@ -77,6 +80,7 @@ impl LstmNet {
         &self,
         optimizer: Option<&OptimizerState>,
         series: &[TrainSeries<'_>],
+        fresh: &[usize],
         params: &LstmParams,
         seed: Seed,
         progress: Progress<'_>,
@@ -90,23 +94,29 @@ impl LstmNet {
             Some(o) => o.clone(),
             None => OptimizerState::new(self.weights.len()),
         };
-        self.clone().run(state, series, params, seed, progress)
+        self.clone().run(state, series, Some(fresh), params, seed, progress)
     }
 
     fn run(
         mut self,
         mut optimizer: OptimizerState,
         series: &[TrainSeries<'_>],
+        warm: Option<&[usize]>,
         params: &LstmParams,
         seed: Seed,
         progress: Progress<'_>,
     ) -> Result<LstmFit, ModelError> {
         let values: usize = series.iter().map(|s| s.values.len()).sum();
         let steps = if params.steps == 0 { (PASSES * values / params.batch).clamp(300, 1500) } else { params.steps };
+        // A net that has learned needs less of both.
+        let (steps, rate) = match warm {
+            Some(_) => (steps.div_ceil(WARM), params.learning_rate / WARM as f64),
+            None => (steps, params.learning_rate),
+        };
         let objective = LstmObjective {
             shape: self.shape,
             layout: self.layout.clone(),
-            sampler: Sampler::new(series, self.shape)?,
+            sampler: Sampler::new(series, self.shape, warm.unwrap_or(&[]))?,
             batch: params.batch,
             dropout: params.dropout,
             seed: seed.child("lstm batches"),
@@ -114,7 +124,7 @@ impl LstmNet {
         };
         let schedule = Schedule {
             steps,
-            rate: params.learning_rate,
+            rate,
             warmup: 0.05,
             weight_decay: params.weight_decay,
             clip: params.clip,
@@ -124,6 +134,11 @@ impl LstmNet {
         };
         let report = train(&objective, &schedule, &mut self.weights, &mut optimizer, progress)?;
         Ok(LstmFit { net: self, optimizer, report })
+    }
+
+    /// The index from which on no training window reached into a series of `length` values.
+    pub fn held_out_from(&self, length: usize) -> usize {
+        length - super::sample::held_out(length, self.shape.block)
     }
 
     /// The net's sizes.

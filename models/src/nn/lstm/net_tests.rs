@@ -82,7 +82,7 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
     let data = vec![noisy_days(300, 1), noisy_days(300, 2)];
     let net = trained(&data, &LstmParams { steps: 12, ..small() }).net;
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
-    let sampler = Sampler::new(&all, net.shape).unwrap();
+    let sampler = Sampler::new(&all, net.shape, &[]).unwrap();
     let objective = LstmObjective {
         shape: net.shape,
         layout: net.layout.clone(),
@@ -115,7 +115,7 @@ fn gradient_agrees_with_differences() {
     let layout = shape.layout();
     let mut weights = layout.draw(Seed(2));
     shape.prepare(&layout, &mut weights);
-    let sampler = Sampler::new(&all, shape).unwrap();
+    let sampler = Sampler::new(&all, shape, &[]).unwrap();
     let kernels = kernels(&shape);
     let layout_of = layout.clone();
     let objective =
@@ -155,9 +155,10 @@ fn saves_and_goes_on() {
     let state = OptimizerState::load(&map, "f/").unwrap();
     let all: Vec<TrainSeries<'_>> = data.iter().map(|v| series(v)).collect();
     let params = LstmParams { steps: 40, ..small() };
-    let more = net.continue_training(Some(&state), &all, &params, Seed(6), &quiet).unwrap();
+    let more = net.continue_training(Some(&state), &all, &[200, 200], &params, Seed(6), &quiet).unwrap();
     assert!(more.report.best_loss <= fit.report.best_loss);
-    assert_eq!(more.optimizer.step, 60);
+    // A third of the 40 steps asked for.
+    assert_eq!(more.optimizer.step, 20 + 14);
     let e = LstmNet::load(&TensorMap::default(), "f/").unwrap_err().to_string();
     assert!(e.contains("missing"), "{e}");
 }

@@ -28,6 +28,13 @@ struct Part {
     /// Cutoffs of training lie in `low..=high`.
     low: usize,
     high: usize,
+    /// Where what an earlier training has not seen begins; 0 when there was none.
+    fresh: usize,
+}
+
+/// How many values at the end of a series of `length` no training window reaches, at least.
+pub(super) fn held_out(length: usize, block: usize) -> usize {
+    block.min(length.saturating_sub(block + 1))
 }
 
 /// Draws training windows: first a series, each as likely as any other, then a cutoff.
@@ -40,7 +47,8 @@ pub(super) struct Sampler<'a> {
 }
 
 impl<'a> Sampler<'a> {
-    pub(super) fn new(series: &'a [TrainSeries<'a>], shape: LstmShape) -> Result<Self, ModelError> {
+    /// `fresh` gives for each series where the values begin that an earlier training has not seen; empty for a first one.
+    pub(super) fn new(series: &'a [TrainSeries<'a>], shape: LstmShape, fresh: &[usize]) -> Result<Self, ModelError> {
         let block = shape.block;
         let shortest = 2 * block + shape.patch.max(4);
         let long: Vec<usize> = (0..series.len())
@@ -55,9 +63,11 @@ impl<'a> Sampler<'a> {
         let every = long.len().div_ceil(VALIDATION_WINDOWS).max(1);
         for (i, s) in long.iter().enumerate() {
             let n = series[*s].values.len();
-            let held = if long.len() < MANY_SERIES { (n / 10).max(block) } else { block }.min(n - block - 1);
+            let held = if long.len() < MANY_SERIES { (n / 10).min(n - block - 1) } else { 0 };
+            let held = held.max(held_out(n, block));
             let high = n - held - block;
-            parts.push(Part { series: *s, low: shape.context().min(high / 2).max(1), high });
+            let fresh = fresh.get(*s).copied().unwrap_or(0);
+            parts.push(Part { series: *s, low: shape.context().min(high / 2).max(1), high, fresh });
             if i % every == 0 {
                 let room = held - block.min(held);
                 let stride = room.div_ceil(each).max(1);
@@ -76,11 +86,15 @@ impl<'a> Sampler<'a> {
     }
 
     /// The `index`-th window of the batch with this seed; `None` when the draws met only constant or empty stretches.
+    /// After an earlier training half of the windows end in what is new, half anywhere, so that the old is not forgotten.
     pub(super) fn draw(&self, batch: Seed, index: usize) -> Option<Example> {
         let mut rng = batch.nth(index as u64).rng();
         (0..TRIES).find_map(|_| {
             let part = &self.parts[rng.gen_range(0..self.parts.len())];
-            self.example(part.series, rng.gen_range(part.low..=part.high.max(part.low)))
+            let high = part.high.max(part.low);
+            let anew = part.fresh > 0 && rng.gen_bool(0.5);
+            let low = if anew { part.fresh.clamp(part.low, high) } else { part.low };
+            self.example(part.series, rng.gen_range(low..=high))
         })
     }
 
