@@ -58,6 +58,10 @@ pub fn default_space(forecaster: &ForecasterSpec) -> Option<SpaceSpec> {
             ParameterSpec::int(&name("lags"), 1, 48).log().current(p.lags.clamp(1, 48) as i64),
             ParameterSpec::int(&name("origins"), 2, 24).current(p.origins.clamp(2, 24) as i64),
         ],
+        ForecasterSpec::Ensemble(p) => vec![
+            ParameterSpec::int(&name("lags"), 1, 48).log().current(p.lags.clamp(1, 48) as i64),
+            ParameterSpec::int(&name("origins"), 2, 24).current(p.origins.clamp(2, 24) as i64),
+        ],
         ForecasterSpec::Lstm(p) => vec![
             ParameterSpec::int(&name("hidden"), 8, 128).log().current(p.hidden.clamp(8, 128) as i64),
             ParameterSpec::float(&name("learning_rate"), 3e-4, 2e-2).log().current(p.learning_rate.clamp(3e-4, 2e-2)),
@@ -80,7 +84,7 @@ pub fn search(data: &Dataset, options: &HyperOptions, context: &Context) -> Resu
     };
     let space = options.space.clone().or_else(|| default_space(forecaster)).ok_or_else(|| {
         TrainError::Usage(format!(
-            "a {} forecaster has no parameters to search: take ridge_lags, auto_local or lstm, or name some with --space",
+            "a {} forecaster has no parameters to search: take ridge_lags, auto_local, lstm or ensemble, or name some with --space",
             forecaster.kind()
         ))
     })?;

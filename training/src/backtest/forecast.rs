@@ -2,98 +2,25 @@
 //! fitted on what lies before the first cutoff (and again where `refit` says so), local ones re-estimate at each cutoff.
 
 use super::cost;
+use super::forecast_fit::{fit_all, forecast_lane, step_groups};
 use super::forecast_table::ForecastTable;
 use super::lanes::{Lane, lanes};
 use crate::{Context, TrainError};
-use foreglow_core::{Forecaster, History, QUANTILE_LEVELS, Seed, Step, Timestamp};
+use foreglow_core::{QUANTILE_LEVELS, Seed};
 use foreglow_datasets::{Column, Dataset};
-use foreglow_models::evaluate::report::{
-    FanPlot, ForecastEntry, ForecastReport, ModelReport, Protocol, Provenance, Role,
-};
-use foreglow_models::evaluate::{RollingPlan, RollingWindows, WindowInput, calendar_season, window_measures};
-use foreglow_models::forecast::{FittedForecaster, ForecasterSpec, TrainSeries, fit};
+use foreglow_models::evaluate::report::{FanPlot, ForecastEntry, ForecastReport, ModelReport, Protocol, Provenance};
+use foreglow_models::evaluate::{RollingPlan, WindowInput, window_measures};
 use ndarray::Array2;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 use std::time::Instant;
+
+pub use super::contender::{Contender, Refit, all_models};
+pub(super) use super::forecast_fit::{history, season_of};
+pub use super::validation::Validation;
 
 /// Windows that are drawn in the report.
 const PLOTS: usize = 6;
-
-/// When a global model is fitted anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Refit {
-    /// Once, before the first cutoff.
-    #[default]
-    Never,
-    /// Before every n-th cutoff; 1 = each.
-    Every(usize),
-}
-
-impl fmt::Display for Refit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Never => f.write_str("never"),
-            Self::Every(1) => f.write_str("each"),
-            Self::Every(n) => write!(f, "{n}"),
-        }
-    }
-}
-
-impl FromStr for Refit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "never" => Ok(Self::Never),
-            "each" => Ok(Self::Every(1)),
-            _ => match text.parse() {
-                Ok(n) if n > 0 => Ok(Self::Every(n)),
-                _ => Err(format!("{text:?}: expected never, each, or a number of windows of 1 or more")),
-            },
-        }
-    }
-}
-
-/// A row of the report before it is judged.
-#[derive(Debug, Clone)]
-pub enum Contender {
-    /// Fitted here, on what lies before the first cutoff.
-    Fit(ForecasterSpec),
-    /// Taken as it is from an artifact that was trained up to an instant: windows before that are no proof of anything.
-    Ready(FittedForecaster, Timestamp),
-}
-
-impl Contender {
-    /// The name of the kind.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Fit(spec) => spec.kind(),
-            Self::Ready(f, _) => f.kind(),
-        }
-    }
-
-    /// How it stands in the report at that place.
-    pub(super) fn role(&self, place: usize) -> Role {
-        match self.kind() {
-            _ if place == 0 => Role::Subject,
-            "naive" | "seasonal_naive" | "random" => Role::Baseline,
-            _ => Role::Member,
-        }
-    }
-
-    /// When it is fitted, for the table.
-    fn refit(&self, refit: Refit) -> String {
-        match self {
-            Self::Fit(spec) if spec.is_global() => refit.to_string(),
-            Self::Fit(_) => "each".into(),
-            Self::Ready(..) => "never".into(),
-        }
-    }
-}
 
 /// What to judge and how.
 #[derive(Debug, Clone)]
@@ -123,29 +50,6 @@ pub struct ForecastOutcome {
     pub columns: Vec<(String, Column)>,
     /// Whether it ran to its end; otherwise it holds the series that were finished.
     pub complete: bool,
-}
-
-/// The rows beside a subject: the other kinds with their defaults, in a fixed order. Which of them run is the caller's choice.
-pub fn all_models() -> Vec<ForecasterSpec> {
-    vec![
-        ForecasterSpec::AutoLocal(foreglow_models::forecast::AutoLocalParams::default()),
-        ForecasterSpec::RidgeLags(foreglow_models::forecast::RidgeLagsParams::default()),
-        ForecasterSpec::Lstm(foreglow_models::nn::LstmParams::default()),
-        ForecasterSpec::SeasonalNaive { season: None },
-        ForecasterSpec::Naive,
-        ForecasterSpec::Random,
-    ]
-}
-
-/// Series of one step, which share global models.
-struct StepGroup {
-    step: Step,
-    season: usize,
-    members: Vec<usize>,
-}
-
-pub(super) fn season_of(lane: &Lane, season: Option<usize>) -> usize {
-    season.unwrap_or_else(|| calendar_season(lane.step))
 }
 
 /// Runs the backtest.
@@ -272,100 +176,6 @@ pub(super) fn provenance(
     }
 }
 
-fn step_groups(lanes: &[Lane], season: Option<usize>) -> Vec<StepGroup> {
-    let mut by_step: BTreeMap<Step, Vec<usize>> = BTreeMap::new();
-    for (i, lane) in lanes.iter().enumerate() {
-        by_step.entry(lane.step).or_default().push(i);
-    }
-    let group = |(step, members): (Step, Vec<usize>)| {
-        let season = season_of(&lanes[members[0]], season);
-        StepGroup { step, season, members }
-    };
-    by_step.into_iter().map(group).collect()
-}
-
-/// Fitted forecasters of one step: for each window number from which on one holds, the forecaster.
-type Fitted = Vec<(usize, FittedForecaster)>;
-
-fn fit_all(
-    model: &Contender,
-    lanes: &[Lane],
-    plans: &[Vec<(usize, Range<usize>)>],
-    groups: &[StepGroup],
-    windows: RollingWindows,
-    options: &ForecastOptions,
-    context: &Context,
-) -> Result<BTreeMap<Step, Fitted>, TrainError> {
-    let mut out = BTreeMap::new();
-    for group in groups {
-        let season = Some(group.season);
-        let spec = match model {
-            Contender::Fit(spec) => spec,
-            Contender::Ready(fitted, _) => {
-                out.insert(group.step, vec![(0, fitted.clone())]);
-                continue;
-            }
-        };
-        if !spec.is_global() {
-            let fitted = fit(spec, &[], season, options.seed, &|_| ())?.forecaster;
-            out.insert(group.step, vec![(0, fitted)]);
-            continue;
-        }
-        // The first window that any series has: shorter plans begin later.
-        let first = group.members.iter().filter_map(|&i| plans[i].first()).map(|w| w.0).min().unwrap_or(0);
-        let stride = match options.refit {
-            Refit::Never => windows.windows,
-            Refit::Every(n) => n,
-        };
-        let mut fits = Vec::new();
-        for number in (first..windows.windows).step_by(stride.max(1)) {
-            if context.stopped() {
-                break;
-            }
-            // A series whose own first window comes later is known up to the same distance from its end.
-            let known: Vec<TrainSeries<'_>> = group
-                .members
-                .iter()
-                .filter_map(|&i| {
-                    let lane = &lanes[i];
-                    let back = (windows.windows - 1 - number) * windows.step + windows.horizon;
-                    let cut = lane.values.len().checked_sub(back).filter(|c| *c > 0)?;
-                    Some(TrainSeries { values: &lane.values[..cut], start: lane.start, step: lane.step })
-                })
-                .collect();
-            let progress = context.progress(&format!("training {}", spec.kind()), 1);
-            let report = |p: foreglow_models::nn::TrainProgress| {
-                progress.set(p.step, p.steps, &format!("validation loss {:.4}", p.validation_loss));
-            };
-            let fitted = fit(spec, &known, season, options.seed.nth(number as u64), &report)?.forecaster;
-            fits.push((number, fitted));
-        }
-        if fits.is_empty() {
-            return Err(TrainError::Interrupted(format!("{} was not fitted", spec.kind())));
-        }
-        out.insert(group.step, fits);
-    }
-    Ok(out)
-}
-
-fn forecast_lane(lane: &Lane, plan: &[(usize, Range<usize>)], fitted: &Fitted, horizon: usize) -> Vec<Array2<f64>> {
-    let mut out = Vec::with_capacity(plan.len());
-    for (k, (from, model)) in fitted.iter().enumerate() {
-        let until = fitted.get(k + 1).map_or(usize::MAX, |f| f.0);
-        let histories: Vec<History<'_>> = plan
-            .iter()
-            .filter(|(number, _)| (*from..until).contains(number))
-            .map(|(_, rows)| history(lane, rows.start))
-            .collect();
-        out.extend(model.forecast_many(&histories, horizon, &QUANTILE_LEVELS));
-    }
-    out
-}
-
-pub(super) fn history(lane: &Lane, cut: usize) -> History<'_> {
-    History { values: &lane.values[..cut], last: lane.time(cut - 1), step: lane.step }
-}
-
 /// One judged window; `None` where no step has a value.
 pub(super) fn judge(
     lane: &Lane,
@@ -394,118 +204,5 @@ fn fan(lane: &Lane, rows: &Range<usize>, forecast: &Array2<f64>, model: &str) ->
         actual: lane.values[rows.clone()].to_vec(),
         levels: QUANTILE_LEVELS.to_vec(),
         quantiles: forecast.rows().into_iter().map(|r| r.to_vec()).collect(),
-    }
-}
-
-/// Rolling windows on rows before the test split, to choose parameters by.
-pub struct Validation {
-    lanes: Vec<Lane>,
-    plans: Vec<Vec<(usize, Range<usize>)>>,
-    groups: Vec<StepGroup>,
-    windows: RollingWindows,
-    season: Option<usize>,
-}
-
-impl fmt::Debug for Validation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validation")
-            .field("lanes", &self.lanes.len())
-            .field("windows", &self.windows)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Validation {
-    /// Cuts every series before its first test row. `windows` windows of `horizon` steps (default: a season, 1 to 48)
-    /// count back from there, fewer where the validation rows (else the last 20 % of train) hold fewer.
-    ///
-    /// # Errors
-    /// [`TrainError::Data`] when no series is long enough.
-    pub fn new(
-        data: &Dataset,
-        season: Option<usize>,
-        horizon: Option<usize>,
-        windows: usize,
-        context: &Context,
-    ) -> Result<Self, TrainError> {
-        let (mut lanes, _) = lanes(data, context)?;
-        for lane in &mut lanes {
-            if !lane.test.is_empty() {
-                lane.values.truncate(lane.test.start);
-            }
-        }
-        lanes.retain(|l| l.values.iter().any(|v| !v.is_nan()));
-        let Some(first) = lanes.first() else {
-            return Err(TrainError::Data(format!("{}: no value lies before the test rows", data.name)));
-        };
-        let horizon = horizon.unwrap_or_else(|| season_of(first, season).clamp(1, 48));
-        let held_out = |l: &Lane| {
-            let val = l.values.len().saturating_sub(l.train.end);
-            if val > 0 { val } else { l.values.len() / 5 }
-        };
-        let room = lanes.iter().map(held_out).min().unwrap_or(0) / horizon.max(1);
-        let plan = RollingPlan { horizon, windows: Some(windows.min(room.max(1))), step: None };
-        let windows = plan.check(0)?;
-        let plans: Vec<Vec<(usize, Range<usize>)>> = lanes.iter().map(|l| windows.of(l.values.len())).collect();
-        if plans.iter().all(Vec::is_empty) {
-            let problem = "no series has more rows before its test rows than the horizon; take a shorter --horizon";
-            return Err(TrainError::Data(format!("{}: {problem}", data.name)));
-        }
-        let groups = step_groups(&lanes, season);
-        Ok(Self { lanes, plans, groups, windows, season })
-    }
-
-    /// Mean scaled quantile loss of a forecaster over all windows that have a scale.
-    ///
-    /// # Errors
-    /// [`TrainError::Model`] from the fit, [`TrainError::Data`] when every window is near-constant.
-    pub fn loss(&self, spec: &ForecasterSpec, seed: Seed) -> Result<f64, TrainError> {
-        let options = ForecastOptions {
-            recipe: String::new(),
-            models: Vec::new(),
-            plan: RollingPlan { horizon: self.windows.horizon, windows: Some(self.windows.windows), step: None },
-            season: self.season,
-            refit: Refit::Never,
-            seed,
-        };
-        let quiet = Context::default();
-        let fitted = fit_all(
-            &Contender::Fit(spec.clone()),
-            &self.lanes,
-            &self.plans,
-            &self.groups,
-            self.windows,
-            &options,
-            &quiet,
-        )?;
-        let losses: Vec<Vec<f64>> = (0..self.lanes.len())
-            .into_par_iter()
-            .map(|i| {
-                let (lane, plan) = (&self.lanes[i], &self.plans[i]);
-                let season = season_of(lane, self.season);
-                let forecasts = forecast_lane(lane, plan, &fitted[&lane.step], self.windows.horizon);
-                let entries = plan.iter().zip(&forecasts).filter_map(|((n, r), f)| judge(lane, r, *n, f, season));
-                entries.filter_map(|e| e.measures.sql).collect()
-            })
-            .collect();
-        let losses: Vec<f64> = losses.into_iter().flatten().collect();
-        if losses.is_empty() {
-            return Err(TrainError::Data("every validation window is near-constant: nothing to choose by".into()));
-        }
-        Ok(losses.iter().sum::<f64>() / losses.len() as f64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refit_text() {
-        for (text, want) in [("never", Refit::Never), ("each", Refit::Every(1)), ("4", Refit::Every(4))] {
-            let refit: Refit = text.parse().unwrap();
-            assert_eq!((refit, refit.to_string().as_str()), (want, text));
-        }
-        assert!("0".parse::<Refit>().is_err() && "often".parse::<Refit>().is_err());
     }
 }

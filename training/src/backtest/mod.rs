@@ -6,12 +6,15 @@
 pub mod anomaly;
 mod anomaly_series;
 mod anomaly_table;
+mod contender;
 pub mod forecast;
+mod forecast_fit;
 mod forecast_table;
 mod lanes;
 pub mod ltsf;
 pub mod tuning;
 mod tuning_page;
+mod validation;
 mod write;
 
 pub use write::{write_json, write_text};
