@@ -146,6 +146,7 @@ impl Router {
             .groups
             .iter()
             .flat_map(HashMap::values)
+            .filter(|s| !self.is_left(s))
             .filter_map(|s| Some((&*s.id, &*s.serves.as_ref()?.state_key)))
             .collect();
         moved.retain(|m| !served.contains(&(&*m.group, &*m.from.state_key)));
@@ -233,6 +234,16 @@ impl Router {
         let before = self.groups[r].get(labels).and_then(|s| s.serves.clone());
         self.choose(r, labels);
         let Some(seen) = self.groups[r].get(labels) else { return };
+        let now_there = |l: &Arc<Loaded>| l.artifact.is_some();
+        if r > 0 && !before.as_ref().is_some_and(now_there) && seen.serves.as_ref().is_some_and(now_there) {
+            // The online groups that these series formed until now.
+            let rules = &self.catalogue.rules[0];
+            let formed: BTreeSet<Labels> = seen.series.iter().map(|k| rules.place(k).0.group).collect();
+            for left in formed.iter().filter_map(|g| self.groups[0].get(g)).filter(|s| self.is_left(s)) {
+                let Some(from) = left.serves.clone() else { continue };
+                out.moved.push(Moved { shard: shard_of(&left.id, self.shards), from, group: left.id.clone() });
+            }
+        }
         if let (Some(from), Some(to)) = (before, &seen.serves)
             && from.state_key != to.state_key
         {
@@ -240,6 +251,20 @@ impl Router {
             out.moved.push(Moved { shard, from, group: seen.id.clone() });
             out.again.extend(seen.series.iter().filter(|k| self.routes.contains_key(*k)).cloned());
         }
+    }
+
+    /// Whether the online baseline would serve this group, but artifacts under other rules have all its series: nothing
+    /// comes to it any more, and a group that is kept would be taken for silent.
+    fn is_left(&self, seen: &Seen) -> bool {
+        let elsewhere = |key: &MetricKey| {
+            self.catalogue.rules.iter().zip(&self.groups).skip(1).any(|(rules, groups)| {
+                let serves = groups.get(&rules.place(key).0.group).and_then(|s| s.serves.as_ref());
+                serves.is_some_and(|l| l.artifact.is_some())
+            })
+        };
+        seen.serves.as_ref().is_some_and(|l| l.artifact.is_none())
+            && !seen.series.is_empty()
+            && seen.series.iter().all(elsewhere)
     }
 
     /// Where a series goes: to an artifact before the online baseline, whatever rules form its group.
