@@ -115,7 +115,8 @@ impl Session {
                 Err(e) => return Err(e.into()),
             };
             let metric = self.spec.objective.metric.clone();
-            let noise = Noise::of(&self.lines.iter().filter_map(|l| l.runs.get(&metric)).map(Vec::as_slice));
+            let runs = self.lines.iter().filter_map(|l| Some((&l.trial, l.runs.get(&metric)?.as_slice())));
+            let noise = Noise::of(&runs.map(|(t, r)| (assignment_key(&t.parameters), r)).collect::<Vec<_>>());
             let best = self.study.best_measured().map(|t| t.id as usize);
             let best = best.and_then(|i| self.lines[i].runs.get(&metric)).cloned().unwrap_or_default();
             let candidate = Candidate { id, parameters: &parameters, study: &self.study, noise: &noise, best: &best };
