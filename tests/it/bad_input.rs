@@ -74,10 +74,7 @@ fn unsorted_and_doubled_timestamps_are_put_in_order() {
     lines.insert(30, lines[30]);
     let mixed = folder.path().join("mixed.csv");
     std::fs::write(&mixed, format!("{head}\n{}\n", lines.join("\n"))).unwrap();
-    match fit(&mixed) {
-        Ok(()) => {}
-        Err((message, _)) => assert!(message.contains("timestamp"), "{message}"),
-    }
+    fit(&mixed).unwrap();
 }
 
 #[test]

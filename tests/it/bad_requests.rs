@@ -28,9 +28,7 @@ async fn bodies_that_are_no_batch() {
         ("", 400),
     ] {
         let answer = client.post_raw("/v1/score", JSON, body).await;
-        assert!([400, 422].contains(&answer.status), "{body}: {}", answer.text);
-        assert!(!answer.problem(answer.status).is_empty(), "{body}");
-        assert!(status == answer.status || status == 422, "{body}: {}", answer.text);
+        assert!(!answer.problem(status).is_empty(), "{body}");
     }
     let malformed = client.post_raw("/v1/score", JSON, r#"{"points":[{"timestamp":1767225600000,]}"#).await;
     malformed.problem(400);
@@ -106,14 +104,11 @@ async fn the_order_of_things() {
 
     // The same again is known; another value for a closed step comes too late.
     let reply = client.post("/v1/score", &json!({"points": [at(150, 103.0)]})).await.ok();
-    let codes: Vec<&str> = reply["refused"].as_array().unwrap().iter().filter_map(|r| r["code"].as_str()).collect();
-    let statuses: Vec<&str> =
-        reply["results"].as_array().unwrap().iter().filter_map(|r| r["status"].as_str()).collect();
-    assert!(statuses == ["duplicate"] || codes == ["late"], "{reply}");
+    assert_eq!(reply["results"][0]["status"], "duplicate", "{reply}");
     let reply = client.post("/v1/score", &json!({"points": [at(202, 103.0)]})).await.ok();
     assert_eq!(reply["results"][0]["status"], "duplicate", "{reply}");
     let reply = client.post("/v1/score", &json!({"points": [at(150, 999.0)]})).await.ok();
-    assert!(["late", "conflict"].contains(&reply["refused"][0]["code"].as_str().unwrap()), "{reply}");
+    assert_eq!(reply["refused"][0]["code"], "conflict", "{reply}");
 
     // An enormous value is a value: scored, finite, and forgotten soon.
     let reply = client.post("/v1/score", &json!({"points": [at(203, 1e308), at(204, 101.0)]})).await.ok();

@@ -11,8 +11,12 @@ const ROWS: i64 = 800;
 
 /// An artifact over the first 800 steps of hosts a and b.
 fn fitted(seed: u64) -> Artifact {
+    fitted_by(&Signals::default(), seed)
+}
+
+/// The same with rules of its own.
+fn fitted_by(rules: &Signals, seed: u64) -> Artifact {
     let recipe = Recipe::parse("[[detectors]]\nkind = \"pca\"\n[forecaster]\nkind = \"naive\"").unwrap();
-    let rules = Signals::default();
     let times: Vec<Timestamp> = (0..ROWS).map(|i| Timestamp(START + i * STEP)).collect();
     let hosts = ["a", "b"];
     let keys: Vec<Vec<MetricKey>> =
@@ -36,7 +40,7 @@ fn fitted(seed: u64) -> Artifact {
     let new = NewArtifact {
         name: "hosts",
         recipe: &recipe,
-        rules: &rules,
+        rules,
         groups: &groups,
         may_miss: &[],
         selectors: &[],
@@ -113,6 +117,31 @@ async fn artifacts_are_swapped_without_a_lost_request() {
         .map(|m| m["model"].as_str().unwrap())
         .collect();
     assert_eq!(served, [second.as_str(), "online"]);
+    s.stop().await;
+}
+
+/// An artifact with rules of its own takes groups over from the online baseline, whole: one that stayed behind would get
+/// nothing any more, and be raised as silent.
+#[tokio::test]
+async fn no_group_stays_behind_with_the_online_baseline() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = registry(dir.path());
+    let s = with_registry(dir.path()).await;
+    s.posted("/v1/score", &points(&usual_rows("a", ROWS - 10..ROWS))).await;
+    assert_eq!(s.get("/v1/groups").await["items"][0]["model"], "online");
+    let rules = Signals::parse("[[group]]\nby = [\"host\"]\n").unwrap();
+    let model = format!("hosts/{}", store.put(&fitted_by(&rules, 1)).unwrap());
+    s.posted("/v1/models/reload", &serde_json::json!({})).await;
+    s.posted("/v1/score", &points(&usual_rows("a", ROWS..ROWS + 2))).await;
+    let of_a = |groups: serde_json::Value| -> Vec<String> {
+        let items = groups["items"].as_array().unwrap().clone();
+        let mine = items.iter().filter(|g| g["labels"]["host"] == "a");
+        mine.map(|g| g["model"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of_a(s.get("/v1/groups").await), [model.as_str()]);
+    s.stop().await;
+    let s = with_registry(dir.path()).await;
+    assert_eq!(of_a(s.get("/v1/groups").await), [model.as_str()], "its saved state is gone too");
     s.stop().await;
 }
 

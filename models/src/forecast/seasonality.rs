@@ -1,4 +1,4 @@
-use foreglow_core::stats::normal_quantile;
+use foreglow_core::stats::{moving_average, normal_quantile};
 
 /// How a season sits on the rest of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Seasonality {
         if m < 4 || values.len() < 2 * m || !is_seasonal(values, m) {
             return Self::absent();
         }
-        let trend = moving_average(values, m);
+        let trend = trend_of(values, m);
         if values.iter().all(|v| *v > 0.0)
             && let Some(indices) = phase_means(values, &trend, m, Pattern::Multiplicative)
             && indices.iter().all(|i| *i >= 0.01)
@@ -90,26 +90,12 @@ fn is_seasonal(values: &[f64], m: usize) -> bool {
 }
 
 /// Centred moving average of `m` values (2 x m for even m); NaN at the ends, where it has no room.
-pub(super) fn moving_average(x: &[f64], m: usize) -> Vec<f64> {
-    let (n, half) = (x.len(), m / 2);
-    let mut sums = Vec::with_capacity(n + 1);
-    let mut run = 0.0;
-    sums.push(0.0);
-    for v in x {
-        run += v;
-        sums.push(run);
-    }
-    (0..n)
-        .map(|t| {
-            if t < half || t + half >= n {
-                f64::NAN
-            } else if m.is_multiple_of(2) {
-                (sums[t + half] - sums[t - half + 1] + 0.5 * (x[t - half] + x[t + half])) / m as f64
-            } else {
-                (sums[t + half + 1] - sums[t - half]) / m as f64
-            }
-        })
-        .collect()
+fn trend_of(x: &[f64], m: usize) -> Vec<f64> {
+    let mut trend = moving_average(x, m);
+    let (n, half) = (x.len(), (m / 2).min(x.len()));
+    trend[..half].fill(f64::NAN);
+    trend[n - half..].fill(f64::NAN);
+    trend
 }
 
 /// Mean by phase of what is left beside the trend; `None` where a phase has no value or the indices are not finite.

@@ -113,17 +113,12 @@ fn ridge_uses_what_naive_cannot() {
     assert!((0.7..0.9).contains(&cover), "{cover}");
 }
 
-#[test]
-fn automatic_choice_finds_the_season() {
-    let auto = AutoLocal { params: AutoLocalParams::default(), season: None };
-    let x = days(600, 3, 0.3);
-    assert_eq!(auto.season_of(&history(&x)), 24);
-    assert_ne!(auto.chosen(&history(&x), 24), "naive");
-    assert_eq!(auto.chosen(&history(&walk(600, 4)), 24), "naive");
+/// Daily waves: the season is found and used, and the 80 % band holds what comes.
+fn knows_days(f: &impl Forecaster) {
     let (mut ours, mut last, mut inside) = (0.0, 0.0, 0);
     for seed in 0..10 {
         let x = days(624, seed, 0.5);
-        let q = auto.forecast(&history(&x[..600]), 24, &[0.1, 0.5, 0.9]);
+        let q = f.forecast(&history(&x[..600]), 24, &[0.1, 0.5, 0.9]);
         for k in 0..24 {
             ours += (q[[k, 1]] - x[600 + k]).abs();
             last += (x[599] - x[600 + k]).abs();
@@ -133,6 +128,16 @@ fn automatic_choice_finds_the_season() {
     assert!(ours < 0.4 * last, "{ours} {last}");
     let cover = f64::from(inside as u32) / 240.0;
     assert!((0.68..0.92).contains(&cover), "{cover}");
+}
+
+#[test]
+fn automatic_choice_finds_the_season() {
+    let auto = AutoLocal { params: AutoLocalParams::default(), season: None };
+    let x = days(600, 3, 0.3);
+    assert_eq!(auto.season_of(&history(&x)), 24);
+    assert_ne!(auto.chosen(&history(&x), 24), "naive");
+    assert_eq!(auto.chosen(&history(&walk(600, 4)), 24), "naive");
+    knows_days(&auto);
 }
 
 #[test]
@@ -150,19 +155,7 @@ fn the_company_costs_little_where_nothing_is_to_be_had() {
         stood += x[600..].iter().map(|v| (v - x[599]).abs()).sum::<f64>();
     }
     assert!(walked < 1.1 * stood, "{walked} {stood}");
-    let (mut ours, mut last, mut inside) = (0.0, 0.0, 0);
-    for seed in 0..10 {
-        let x = days(624, seed, 0.5);
-        let q = company(None).forecast(&history(&x[..600]), 24, &[0.1, 0.5, 0.9]);
-        for k in 0..24 {
-            ours += (q[[k, 1]] - x[600 + k]).abs();
-            last += (x[599] - x[600 + k]).abs();
-            inside += usize::from(q[[k, 0]] <= x[600 + k] && x[600 + k] <= q[[k, 2]]);
-        }
-    }
-    assert!(ours < 0.4 * last, "{ours} {last}");
-    let cover = f64::from(inside as u32) / 240.0;
-    assert!((0.68..0.92).contains(&cover), "{cover}");
+    knows_days(&company(None));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub use correlation::{autocorrelation, correlation, integrated_autocorrelation_t
 pub use distribution::{beta_inc, normal_cdf, normal_quantile, normal_sf, student_t_cdf, student_t_quantile};
 pub use regression::{Line, least_squares, theil_sen};
 pub use resample::{Interval, MeanError, block_means, blocked_mean, bootstrap_mean, paired_bootstrap};
-pub use season::{detect_season, detect_season_among, season_skill};
+pub use season::{detect_season, detect_season_among, moving_average, season_skill};
 pub use summary::{
     MAD_TO_SD, jain_index, log_sum_exp, mad, mean, median, quantile, quantile_sorted, std_dev, variance,
     weighted_quantile,

@@ -109,7 +109,7 @@ fn interpolate(values: &[f64]) -> Option<Vec<f64>> {
 
 /// Centred moving average of `width` points (an even width weights its two ends by half), cut off at the ends of the
 /// series symmetrically, so that a linear trend is followed to the last point.
-fn moving_average(x: &[f64], width: usize) -> Vec<f64> {
+pub fn moving_average(x: &[f64], width: usize) -> Vec<f64> {
     let n = x.len();
     let half = width / 2;
     let mut sums = Vec::with_capacity(n + 1);
