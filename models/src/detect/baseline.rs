@@ -1,6 +1,6 @@
 //! The online seasonal robust baseline of one series.
 
-use super::profile::ProfileShape;
+use super::profile::{Phase, ProfileShape, Usual};
 use crate::calibrate::RunningTail;
 use foreglow_core::signals::Worse;
 use foreglow_core::stats::MAD_TO_SD;
@@ -13,11 +13,14 @@ const WARM_UP: f64 = 60.0;
 /// Share of a new value in the short level: it follows within about ten steps.
 const SHORT: f64 = 0.15;
 /// Share of a new deviation in the spreads of short level and drift.
-const SPREAD: f64 = 0.02;
-/// A deviation moves the long level by no more than this many spreads (Huber 1964, doi:10.1214/aoms/1177703732).
+const SPREAD: f64 = 0.01;
+/// A deviation moves the long level, and counts in a spread, for no more than this many spreads (Huber 1964, doi:10.1214/aoms/1177703732).
 const HUBER: f64 = 3.0;
 /// Deviations beyond so many spreads count towards beginning again.
 const FAR: f64 = 4.0;
+/// An error counts for no more than this many spreads where it is asked whether the calendar helps: enough for a peak that
+/// comes every day and is far outside the usual spread.
+const MOST_ERROR: f64 = 8.0;
 /// So many far values in a row (fewer where near ones lie between count back) make a new level.
 const RELEARN: f64 = 60.0;
 /// Spreads are held above this share of the level, so that a constant series has one.
@@ -37,7 +40,12 @@ const ERRORS: usize = 7;
 const STREAK: usize = 10;
 const STEPS: usize = 11;
 const LAYERS: usize = 12;
-const RING: usize = 13;
+/// Whether the hour joined.
+const HOUR: usize = 13;
+/// Mean of the last hour, its spread of errors without and with the hour's profile.
+const HOUR_MEAN: usize = 14;
+const HOUR_ERRORS: usize = 15;
+const RING: usize = 17;
 const TAILS: usize = RING + RECENT;
 const HEAD: usize = TAILS + 4 * RunningTail::LEN;
 
@@ -45,8 +53,8 @@ const HEAD: usize = TAILS + 4 * RunningTail::LEN;
 ///
 /// A value is compared with three expectations, each learnt from the values before it: the long level (memory two days,
 /// moved by at most three spreads a step) plus the calendar profile; the short level (about ten steps) plus the profile;
-/// and the short level itself with the long one, which sees a slow drift. The profile of day and week joins only while
-/// it makes the errors at least a tenth smaller. Each distance in units of its running spread becomes `-ln p` by a
+/// and the short level itself with the long one, which sees a slow drift. Day, week and hour of the profile join only
+/// while they make the errors at least a tenth smaller. Each distance in units of its running spread becomes `-ln p` by a
 /// [`RunningTail`], their mean by another one: no alert line is chosen by hand. A value that stays far away for an hour
 /// of steps (60) becomes the new level, so a shift alerts and is then accepted. O(1) a value, under 4 KiB a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,6 +123,12 @@ impl BaselineShape {
         }
     }
 
+    /// Whether the hour is known well enough to be used.
+    fn knows_hour(&self, state: &[f64]) -> bool {
+        let per_hour = self.profile.per_hour() as f64;
+        per_hour > 0.0 && state[STEPS] >= 4.0 * per_hour && state[HOUR_ERRORS + 1] < 0.9 * state[HOUR_ERRORS]
+    }
+
     /// Scores `x` (NaN or infinite = missing) with what was known before it, then learns from it. `gap` whole steps are
     /// missing before it.
     pub fn step(&self, state: &mut [f64], time: Timestamp, gap: usize, x: f64, worse: Worse) -> SeriesScore {
@@ -137,20 +151,23 @@ impl BaselineShape {
         }
         let (head, profile) = state.split_at_mut(HEAD);
         let phase = self.profile.phase(time);
-        let (day, week) = self.profile.value(profile, phase);
+        let Usual { day, week, hour } = self.profile.value(profile, phase);
         let layers = self.layers(head);
-        if layers as f64 > head[LAYERS] {
+        let with_hour = self.knows_hour(head);
+        if layers as f64 > head[LAYERS] || (with_hour && head[HOUR] == 0.0) {
             // With the profile come smaller errors: what the tails know of the larger ones must not linger.
-            head[LAYERS] = layers as f64;
+            head[LAYERS] = head[LAYERS].max(layers as f64);
+            head[HOUR] = head[HOUR].max(f64::from(u8::from(with_hour)));
             for k in 0..4 {
                 RunningTail::new(&mut head[TAILS + k * RunningTail::LEN..]).doubt();
             }
         }
-        let usual = match layers {
+        let of_day = match layers {
             0 => 0.0,
             1 => day,
             _ => day + week,
         };
+        let usual = if with_hour { of_day + hour } else { of_day };
         let expected = bounded(usual + head[NEAR]);
         let floor = (FLOOR * head[LONG].abs()).max(1e-12 * head[SIZE]).max(f64::MIN_POSITIVE * 1e6);
         let near_spread = head[NEAR_SPREAD].max(floor);
@@ -178,19 +195,19 @@ impl BaselineShape {
             let mut tail = RunningTail::new(&mut head[TAILS + k * RunningTail::LEN..]);
             let raw = in_direction(z, worse);
             sum += tail.neg_ln_p(raw);
-            tail.learn(raw);
+            tail.learn_warily(raw);
         }
         let mut tail = RunningTail::new(&mut head[TAILS + 3 * RunningTail::LEN..]);
         if ready_in == 0 {
             out.neg_ln_p = tail.neg_ln_p(sum / 3.0);
         }
-        tail.learn(sum / 3.0);
+        tail.learn_warily(sum / 3.0);
 
         // Learning. A spread may grow from nothing once values of another size have come.
         let least = 0.01 * head[SIZE];
         head[SIZE] += SPREAD * (x.abs() - head[SIZE]);
         let grow = |spread: f64, z: f64, unit: f64, rate: f64| {
-            let seen = bounded(z.abs() * unit).min(5.0 * spread.max(least).max(floor));
+            let seen = bounded(z.abs() * unit).min(HUBER * spread.max(least).max(floor));
             // 1.2533 mean absolute deviations make a normal standard deviation.
             spread + rate * (1.2533 * seen - spread)
         };
@@ -204,12 +221,14 @@ impl BaselineShape {
         head[SEEN] += 1.0;
         if self.profile.per_day() > 0 {
             let off = x - head[LONG];
-            let limit = 4.0 * long_spread.max(head[ERRORS]);
+            let limit = FAR * long_spread.max(head[ERRORS]);
+            let most = MOST_ERROR * long_spread;
             let rate = (1.0 / self.profile.per_day() as f64).max(1.0 / (head[STEPS] + 1.0));
             for (k, e) in [off, off - day, off - day - week].into_iter().enumerate() {
-                head[ERRORS + k] += rate * (e.abs().min(limit) - head[ERRORS + k]);
+                head[ERRORS + k] += rate * (e.abs().min(most) - head[ERRORS + k]);
             }
-            self.profile.learn(profile, phase, off.clamp(-limit, limit));
+            self.profile.learn(profile, phase, bounded(off), limit);
+            self.learn_hour(head, profile, phase, x - of_day, hour);
         }
         head[STREAK] = if far.abs() > FAR { head[STREAK] + 1.0 } else { (head[STREAK] - 1.0).max(0.0) };
         if head[STREAK] >= RELEARN {
@@ -224,6 +243,24 @@ impl BaselineShape {
         }
         out
     }
+
+    /// The hour learns what the mean of the last hour, day and week leave over.
+    fn learn_hour(&self, head: &mut [f64], profile: &mut [f64], phase: Phase, x: f64, hour: f64) {
+        let per_hour = self.profile.per_hour() as f64;
+        if per_hour == 0.0 {
+            return;
+        }
+        let off = bounded(x - head[HOUR_MEAN]);
+        let limit = FAR * head[HOUR_ERRORS].max(head[LONG_SPREAD]);
+        let most = MOST_ERROR * head[LONG_SPREAD];
+        // The errors of a few hours decide: the hour comes and goes with what the system runs.
+        let rate = (1.0 / (8.0 * per_hour)).max(1.0 / (head[STEPS] + 1.0));
+        for (k, e) in [off, off - hour].into_iter().enumerate() {
+            head[HOUR_ERRORS + k] += rate * (e.abs().min(most) - head[HOUR_ERRORS + k]);
+        }
+        self.profile.learn_hour(profile, phase, off, limit, head[STEPS]);
+        head[HOUR_MEAN] += (1.0 / per_hour) * off.clamp(-limit, limit);
+    }
 }
 
 /// Level and spread from the recent values alone.
@@ -237,6 +274,7 @@ fn begin(state: &mut [f64]) {
     let spread = bounded(if spread > 0.0 { spread } else { mean });
     state[LONG] = centre;
     state[NEAR] = centre;
+    state[HOUR_MEAN] = centre;
     state[LONG_SPREAD] = spread;
     state[NEAR_SPREAD] = spread;
     state[DRIFT_SPREAD] = spread / 3.0;

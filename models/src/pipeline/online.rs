@@ -22,7 +22,7 @@ pub(super) fn state_len(shape: &BaselineShape, signals: usize) -> usize {
 /// The numbers of a group that has seen nothing.
 pub(super) fn start(shape: &BaselineShape, signals: usize) -> Vec<f64> {
     let mut numbers = vec![0.0; HEAD];
-    RunningTail::reset_exponential(&mut numbers);
+    RunningTail::reset_mean_of_three(&mut numbers);
     grow(shape, &mut numbers, signals);
     numbers
 }
@@ -46,7 +46,7 @@ pub(super) fn bind(rules: &Signals, state: &mut ScoreState, signal: usize, name:
 }
 
 /// Scores a row by the baseline of each signal, then learns from it: the group's raw score is the mean of its three
-/// largest `-ln p`, calibrated by its own running tail.
+/// largest `-ln p`, calibrated by its own running tail; of a single signal it is that signal's `-ln p`.
 pub(super) fn score(rules: &[SignalRule], state: &mut ScoreState, row: &Row<'_>, out: &mut RowScore) {
     let n = state.signals.min(row.values.len());
     out.prepare(1, n);
@@ -77,8 +77,9 @@ pub(super) fn score(rules: &[SignalRule], state: &mut ScoreState, row: &Row<'_>,
     out.ready_in = if n == 0 { 0 } else { ready_in };
     let raw = top_three(&mut out.work.top);
     let mut tail = RunningTail::new(head);
-    let p = tail.neg_ln_p(raw);
-    tail.learn(raw);
+    // One signal is calibrated already; the mean of several is not.
+    let p = if n == 1 { raw } else { tail.neg_ln_p(raw) };
+    tail.learn_warily(raw);
     out.neg_ln_p =
         if any_limit && p.is_nan() { state.line } else { SignalRule::hold_group(any_counts, any_limit, p, state.line) };
     out.members[0] = out.neg_ln_p;

@@ -67,13 +67,14 @@ fn spikes_and_shifts_alert_and_shifts_are_learnt() {
 }
 
 #[test]
-fn a_second_spike_is_not_hidden_by_the_first() {
+fn equal_spikes_are_not_hidden_by_the_first() {
     let mut rng = Seed(9).rng();
     let mut rows: Vec<Vec<f64>> = (0..160).map(|_| vec![10.0 + noise(&mut rng)]).collect();
-    rows[150][0] = 80.0;
-    rows[151][0] = 80.0;
+    for r in &mut rows[150..153] {
+        r[0] = 80.0;
+    }
     let scores = run(&plain(), "1m", &rows);
-    assert!(scores[150] >= 1.0 && scores[151] >= 1.0, "{} {}", scores[150], scores[151]);
+    assert!(scores[150..153].iter().all(|s| *s >= 1.0), "{:?}", &scores[150..153]);
 }
 
 #[test]
@@ -98,6 +99,28 @@ fn a_daily_peak_is_no_news_after_a_week() {
     let scores = run(&plain(), "5m", &moved);
     let news = &scores[14 * per_day + 200..14 * per_day + 210];
     assert!(news.iter().any(|s| *s >= 1.0), "{news:?}");
+}
+
+#[test]
+fn an_hourly_job_is_no_news_after_half_a_day_and_its_absence_is() {
+    let mut rng = Seed(4).rng();
+    let rows: Vec<Vec<f64>> = (0..1440 * 2)
+        .map(|i| {
+            let job = if i % 60 < 6 { 15.0 } else { 0.0 };
+            vec![50.0 + job + noise(&mut rng)]
+        })
+        .collect();
+    let scores = run(&plain(), "1m", &rows);
+    let late = scores[720..].iter().filter(|s| **s >= 1.0).count();
+    assert!(late <= 6, "{late} alarms in a day and a half, budget 1 a day");
+    let mut skipped = rows.clone();
+    let mut moved = rows;
+    for i in 0..6 {
+        skipped[2400 + i][0] -= 15.0;
+        moved[2430 + i][0] += 15.0;
+    }
+    assert!(run(&plain(), "1m", &skipped)[2400..2406].iter().any(|s| *s >= 1.0));
+    assert!(run(&plain(), "1m", &moved)[2430..2436].iter().any(|s| *s >= 1.0));
 }
 
 #[test]
