@@ -1,8 +1,8 @@
 //! Whether an applied recommendation keeps its promise.
 
-use super::blocks::{FEWEST_BLOCKS, Samples, blocks, difference};
-use super::boundary::Boundary;
+use super::blocks::{FEWEST_BLOCKS, Samples, blocks, difference, relative};
 use crate::{Goal, Relative, stats};
+use foreglow_core::stats::Boundary;
 use serde::{Deserialize, Serialize};
 
 /// A guard-rail to be watched after the change.
@@ -110,16 +110,11 @@ pub fn verify(input: &VerifyInput<'_>) -> Verification {
         return out;
     };
     let (mean, se) = (d.value / d.base.abs(), d.se / d.base.abs());
-    let at = |level: f64| {
-        let z = Boundary::Fixed.critical(d.n, 1.0 - level);
-        [mean - z * se, mean + z * se]
-    };
     let wide = se * Boundary::Always { best: input.most_blocks as f64 }.critical(d.n, input.alpha);
     let always = [mean - wide, mean + wide];
-    out.effect = Some(Relative { mean, i80: at(0.8), i95: at(0.95) });
+    out.effect = relative(d.value, d.se, d.n, d.base);
     out.always = Some(always);
-    let i80 = at(0.8);
-    out.promise_held = Some(i80[0] <= input.expect[1] && input.expect[0] <= i80[1]);
+    out.promise_held = out.effect.map(|e| e.i80[0] <= input.expect[1] && input.expect[0] <= e.i80[1]);
     if out.verdict == Verdict::RollBack {
         return out;
     }
