@@ -101,6 +101,10 @@ pub struct RunSpec {
     pub change_timeout: Step,
     /// Whether a trial whose first repeats are clearly worse than the best is not repeated further. Default true.
     pub prune: bool,
+    /// Rounds in which a recommendation and the current configuration are measured in turn before anything is promised:
+    /// 0, and the promise is unverified, or 2 to 100. Default 4 to 12, by the promised effect and the noise of the trials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<usize>,
     /// Failed trials in a row after which the study ends. Default 5.
     pub stop_after_failures: usize,
     /// Whether the current configuration is applied again when the study ends. Default true.
@@ -119,6 +123,7 @@ impl Default for RunSpec {
             restart: None,
             change_timeout: minutes(2),
             prune: true,
+            confirm: None,
             stop_after_failures: 5,
             restore: true,
         }
@@ -174,6 +179,14 @@ impl StudyFile {
             return Err(format!(
                 "run: `repeats` is {} and `warmup` {}: give 1 to 1000 repeats and 0 to 1000 warm-up runs",
                 run.repeats, run.warmup
+            ));
+        }
+        if let Some(rounds) = run.confirm
+            && (rounds == 1 || rounds > 100)
+        {
+            return Err(format!(
+                "run.confirm is {rounds}: give 2 to 100 rounds, or 0 to promise without measuring in turn (one round has \
+                 no interval)"
             ));
         }
         if run.stop_after_failures == 0 {
@@ -296,6 +309,7 @@ mod tests {
         assert!(bad("name = \"x\"\n").contains("add [objective]"));
         assert!(bad(&format!("colour = 1\n{GOOD}")).contains("colour"));
         assert!(bad(&format!("{GOOD}[run]\nrepeats = 0\n")).contains("`repeats` is 0"));
+        assert!(bad(&format!("{GOOD}[run]\nconfirm = 1\n")).contains("2 to 100"));
         assert!(bad(&format!("{GOOD}[run]\ntimeout = \"soon\"\n")).contains("10s"));
         assert!(bad(&format!("mode = \"auto\"\n{GOOD}")).contains("canary"));
         assert!(bad(&format!("{GOOD}[safety]\ncooldown_ms = 5\n")).contains("served study"));

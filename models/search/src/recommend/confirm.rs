@@ -96,6 +96,13 @@ pub fn rounds_needed(effect: f64, sd: Option<f64>) -> usize {
     (FEWEST_ROUNDS..MOST_ROUNDS).find(enough).unwrap_or(MOST_ROUNDS)
 }
 
+impl Round {
+    /// The runs of one configuration.
+    pub fn side_mut(&mut self, recommended: bool) -> &mut Runs {
+        if recommended { &mut self.recommended } else { &mut self.current }
+    }
+}
+
 impl Confirmation {
     /// That nothing was measured in turn, because nobody wanted it.
     pub fn skipped(r: &Recommendation) -> Option<Self> {
@@ -133,14 +140,17 @@ impl Confirmation {
         let figure = out.measured.first().filter(|e| e.metric == promised.metric).map(|e| e.relative);
         let (verdict, because) = out.judge(study, rounds, figure);
         out.verdict = verdict;
-        let mut seen = format!("measured in turn with the current configuration over {whole} rounds it was ");
+        let mut seen = format!(
+            "measured in turn with the current configuration over {whole} round{} it was ",
+            if whole == 1 { "" } else { "s" }
+        );
         seen += &figure.map_or("nothing that an interval can be put around".to_owned(), |m| {
             format!("{} (95 %: {} to {})", percent(m.mean), percent(m.i95[0]), percent(m.i95[1]))
         });
         out.why =
             format!("the model of the trials promised {} {}; {seen}", promised.metric, percent(promised.relative.mean));
         if !because.is_empty() {
-            out.why += &format!(": {because}");
+            out.why = format!("{}: {because}", out.why);
         }
         Some(out)
     }
