@@ -55,6 +55,9 @@ pub(crate) struct Recommendation {
     /// How to undo it: `{name, from, to}`.
     #[schema(value_type = Vec<Object>)]
     rollback: Vec<()>,
+    /// `{verdict, rounds, planned, promised, measured, why}`, where it was measured in turn with the current configuration.
+    #[schema(value_type = Option<Object>)]
+    confirmation: Option<()>,
     /// Epoch milliseconds.
     expires: Option<i64>,
     /// Epoch milliseconds.

@@ -4,12 +4,14 @@
 
 mod advice;
 mod entry;
+pub(crate) mod experiments;
 mod live_trials;
 mod verify;
 mod watch;
 
 pub(crate) use advice::{Decision, Kept};
 pub(crate) use entry::{Entry, StudyState};
+use experiments::Experiments;
 pub(crate) use verify::Verification;
 pub(crate) use watch::Watch;
 
@@ -31,7 +33,8 @@ type Key = (String, String);
 pub(crate) struct Tuner {
     store: Store,
     events: Arc<Events>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) experiments: Experiments,
     studies: Mutex<BTreeMap<Key, Arc<Mutex<Entry>>>>,
     kept: Mutex<BTreeMap<Key, Kept>>,
 }
@@ -56,7 +59,7 @@ impl Tuner {
     pub(crate) fn open(store: Store, events: Arc<Events>) -> Result<Self, EngineError> {
         let (studies, kept, entities) =
             store.wait(|c| Ok((ask::studies(c)?, ask::recommendations(c)?, ask::entities(c)?)))?;
-        let watch = Watch::default();
+        let watch = Arc::new(Watch::default());
         for (tenant, entity) in entities {
             let entity: Labels = serde_json::from_str(&entity)?;
             watch.entity(&tenant, &entity);
@@ -72,7 +75,8 @@ impl Tuner {
             let k: Kept = serde_json::from_str(&body)?;
             recommendations.insert((tenant, k.recommendation.id.clone()), k);
         }
-        Ok(Self { store, events, watch, studies: Mutex::new(all), kept: Mutex::new(recommendations) })
+        let experiments = Experiments::open(store.clone(), watch.clone())?;
+        Ok(Self { store, events, watch, experiments, studies: Mutex::new(all), kept: Mutex::new(recommendations) })
     }
 
     fn entry(&self, tenant: &str, id: &str) -> Result<Arc<Mutex<Entry>>, Problem> {

@@ -336,7 +336,10 @@ impl Experiment {
                      blocks of {length}; {FEWEST_BLOCKS} are needed"
                 )
             } else {
-                format!("{fewest} independent blocks of {length} samples: {FEWEST_BLOCKS} an arm are needed")
+                format!(
+                    "not enough independent data yet: {fewest} independent blocks of {length} samples; {FEWEST_BLOCKS} an arm \
+                     are needed"
+                )
             };
             return c;
         };

@@ -17,4 +17,6 @@ pub use ab::{
 pub use blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples};
 pub use foreglow_core::stats::Boundary;
 pub use switchback::{Period, SwitchbackDifference, SwitchbackPlan, compare_periods};
-pub use verify::{GuardWatch, PromiseRecord, Verdict, Verification, VerifyInput, verify};
+pub use verify::{
+    BlockMean, GuardMean, GuardWatch, Promise, PromiseRecord, Verdict, Verification, VerifyInput, verify, verify_means,
+};
