@@ -24,7 +24,9 @@ pub(crate) struct Recommendation {
     study_id: String,
     /// `proposed`, `accepted`, `rejected`, `applied`, `kept`, `roll_back` or `expired`.
     status: String,
-    /// What made somebody ask.
+    /// `configuration` or `allocation`.
+    kind: String,
+    /// What made somebody ask: `request`, `objective_degraded`, `limit_nears`, `workload_changed` or `schedule`.
     trigger: String,
     /// `{name, from, to}`.
     #[schema(value_type = Vec<Object>)]

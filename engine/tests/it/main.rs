@@ -11,4 +11,5 @@ mod restart;
 mod scoring;
 mod server;
 mod stream;
+mod triggers;
 mod tuning;

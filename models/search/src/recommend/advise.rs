@@ -265,6 +265,7 @@ impl<'a> Adviser<'a> {
         let mut r = Recommendation {
             id: String::new(),
             study: self.study.spec().name.clone(),
+            kind: self.study.spec().kind,
             status: Status::Proposed,
             trigger: String::new(),
             change,

@@ -16,7 +16,7 @@ pub use confirm::{
 };
 pub use partial::{Curve, CurvePoint, PartialEffect};
 
-use crate::{Assignment, ChangeCost, SearchError, Value};
+use crate::{Assignment, ChangeCost, Kind, SearchError, Value};
 use foreglow_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +189,9 @@ pub struct Recommendation {
     pub id: String,
     /// The study's name.
     pub study: String,
+    /// Whether the thing itself is configured, or work is allocated.
+    #[serde(default)]
+    pub kind: Kind,
     /// Where it stands.
     pub status: Status,
     /// What made somebody ask.
