@@ -5,7 +5,7 @@ use super::space::{Narrow, SpaceChoice};
 use crate::TrainError;
 use foreglow_core::{Seed, Step};
 use foreglow_search::{
-    DesignerKind, GuardRail, Mode, Objective, SafetySpec, SearchError, SpaceSpec, StudySpec, TrialBudget,
+    DesignerKind, GuardRail, Kind, Mode, Objective, SafetySpec, SearchError, SpaceSpec, StudySpec, TrialBudget,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub struct StudyFile {
     /// `container`.
     #[serde(default)]
     pub entity: BTreeMap<String, String>,
+    /// `configuration` (default), or `allocation`: load weights of agents, numbers of instances.
+    #[serde(default)]
+    pub kind: Kind,
     /// A ready-made space by name.
     #[serde(default)]
     pub space: Option<String>,
@@ -271,6 +274,7 @@ impl StudyFile {
         let trials = (10 * parameters.0.len()).clamp(20, 100);
         Ok(StudySpec {
             entity: self.entity.clone(),
+            kind: self.kind,
             rules,
             also: self.also.clone(),
             guard_rails: self.guard_rails.clone(),
