@@ -37,13 +37,12 @@ impl Tuner {
 
     /// Looks at the triggers of all studies.
     pub(crate) fn watch_triggers(&self) -> Result<(), Problem> {
-        let all: Vec<(String, String)> = lock(&self.studies)
-            .iter()
-            .filter(|(_, e)| lock(e).study.spec().triggers.is_any())
-            .map(|(k, _)| k.clone())
-            .collect();
-        for (tenant, id) in all {
-            self.with(&tenant, &id, |_| Ok(()))?;
+        // A study that is busy must not hold up the list of all.
+        let all: Vec<_> = lock(&self.studies).iter().map(|(k, e)| (k.clone(), e.clone())).collect();
+        for ((tenant, id), e) in all {
+            if lock(&e).study.spec().triggers.is_any() {
+                self.with(&tenant, &id, |_| Ok(()))?;
+            }
         }
         Ok(())
     }
