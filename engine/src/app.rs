@@ -24,6 +24,8 @@ use tokio::sync::watch;
 const TICK: Duration = Duration::from_secs(1);
 /// How often the registry folder is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often the triggers of studies are looked at; asking a study looks at once.
+const TRIGGERS: Duration = Duration::from_secs(30);
 /// How often old rows are dropped.
 const PRUNE: Duration = Duration::from_mins(5);
 /// How long requests that are running may take after the server was told to stop.
@@ -56,8 +58,8 @@ impl App {
         let store = blocking(move || Store::open(&folder)).await?;
         let telemetry = Arc::new(Telemetry::default());
         let events = Arc::new(Events::new(clock.now()));
-        let (s, e) = (store.clone(), events.clone());
-        let tuner = Arc::new(blocking(move || Tuner::open(s, e)).await?);
+        let (s, e, c, signals) = (store.clone(), events.clone(), clock.clone(), config.rules()?);
+        let tuner = Arc::new(blocking(move || Tuner::open(s, e, c, signals)).await?);
         let (folder, rules, t) = (config.registry.clone(), config.rules()?, telemetry.clone());
         let registry = Arc::new(blocking(move || Registry::open(folder, rules, t)).await?);
         let compute = Compute::new(config.pool_threads())?;
@@ -159,8 +161,12 @@ pub async fn run_with_clock(
     let app = App::open(config, clock, stopping.clone()).await?;
     let address = listener.local_addr().map_err(|e| EngineError::io("listener", e))?;
     tracing::info!(%address, state = %app.config.state.display(), "ready");
-    let background =
-        [tokio::spawn(tick(app.clone())), tokio::spawn(look(app.clone())), tokio::spawn(prune(app.clone()))];
+    let background = [
+        tokio::spawn(tick(app.clone())),
+        tokio::spawn(look(app.clone())),
+        tokio::spawn(prune(app.clone())),
+        tokio::spawn(watch_triggers(app.clone())),
+    ];
     let signal = async move {
         shutdown.await;
         tracing::info!("stopping: running requests are finished first");
@@ -215,6 +221,17 @@ async fn look(app: Arc<App>) {
         timer.tick().await;
         if let Err(e) = app.live.reload(false, app.clock.now()).await {
             tracing::error!(error = %e, "the registry cannot be read; what was served goes on being served");
+        }
+    }
+}
+
+async fn watch_triggers(app: Arc<App>) {
+    let mut timer = tokio::time::interval(TRIGGERS);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        if let Err(p) = app.slow(|app| app.tuner.watch_triggers()).await {
+            tracing::error!(code = p.code(), "the triggers of studies were not looked at");
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Event {
     pub(crate) id: u64,
     /// Whose it is.
     pub(crate) tenant: Arc<str>,
-    /// `score`, `incident`, `change`, `configuration`, `recommendation`.
+    /// `score`, `incident`, `change`, `configuration`, `recommendation`, `trigger`.
     pub(crate) kind: &'static str,
     /// A JSON object.
     pub(crate) data: String,

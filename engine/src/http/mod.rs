@@ -5,6 +5,7 @@ mod anomalies;
 mod auth;
 mod changes;
 mod decode;
+mod experiments;
 mod extract;
 mod forecast;
 mod groups;
@@ -12,6 +13,7 @@ mod health;
 mod incidents;
 mod models;
 mod openapi;
+mod power;
 mod problem;
 mod quota;
 mod recommendations;
@@ -64,6 +66,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/studies/{id}/trials/{n}/measurements", post(studies::measure))
         .route("/v1/studies/{id}/trials/{n}/complete", post(studies::complete))
         .route("/v1/studies/{id}/trials/{n}/stop", post(studies::stop_trial))
+        .route("/v1/experiments", post(experiments::create).get(experiments::list))
+        .route("/v1/experiments/power", post(power::power))
+        .route("/v1/experiments/{id}", get(experiments::one))
+        .route("/v1/experiments/{id}/observations", post(experiments::observe))
+        .route("/v1/experiments/{id}/stop", post(experiments::stop))
         .route("/v1/recommendations", get(recommendations::list))
         .route("/v1/recommendations/{id}/accept", post(recommendations::accept))
         .route("/v1/recommendations/{id}/reject", post(recommendations::reject))
@@ -122,15 +129,17 @@ fn method_name(m: &Method) -> &'static str {
 fn route_label(path: &str) -> String {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
-        ["v1", kind @ ("groups" | "incidents" | "studies"), _] => format!("/v1/{kind}/{{id}}"),
-        ["v1", kind @ ("studies" | "recommendations"), _, action] if action.len() < 12 => {
+        ["v1", "models", "reload"] | ["v1", "experiments", "power"] | ["livez" | "readyz" | "metrics" | ""] => {
+            path.to_owned()
+        }
+        ["v1", kind @ ("groups" | "incidents" | "studies" | "experiments"), _] => format!("/v1/{kind}/{{id}}"),
+        ["v1", kind @ ("studies" | "recommendations" | "experiments"), _, action] if action.len() < 13 => {
             format!("/v1/{kind}/{{id}}/{action}")
         }
         ["v1", "studies", _, "trials", _, action] if action.len() < 13 => {
             format!("/v1/studies/{{id}}/trials/{{n}}/{action}")
         }
         ["v1", one] if one.len() < 16 => format!("/v1/{one}"),
-        ["v1", "models", "reload"] | ["livez" | "readyz" | "metrics" | ""] => path.to_owned(),
         _ => "other".to_owned(),
     }
 }
@@ -147,6 +156,8 @@ mod tests {
             ("/v1/groups/%7Bhost%3D%22a%22%7D", "/v1/groups/{id}"),
             ("/v1/studies/abc/trials/7/measurements", "/v1/studies/{id}/trials/{n}/measurements"),
             ("/v1/recommendations/abc/applied", "/v1/recommendations/{id}/applied"),
+            ("/v1/experiments/abc/observations", "/v1/experiments/{id}/observations"),
+            ("/v1/experiments/power", "/v1/experiments/power"),
             ("/wp-login.php", "other"),
         ] {
             assert_eq!(route_label(path), label);

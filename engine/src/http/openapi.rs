@@ -1,5 +1,6 @@
 use super::{
-    anomalies, changes, forecast, groups, health, incidents, models, problem, recommendations, score, stream, studies,
+    anomalies, changes, experiments, forecast, groups, health, incidents, models, power, problem, recommendations,
+    score, stream, studies,
 };
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -36,6 +37,12 @@ use utoipa::OpenApi;
         studies::complete,
         studies::stop_trial,
         studies::stop,
+        experiments::create,
+        experiments::list,
+        experiments::one,
+        experiments::observe,
+        experiments::stop,
+        power::power,
         recommendations::list,
         recommendations::accept,
         recommendations::reject,
@@ -71,7 +78,13 @@ mod tests {
         let text = openapi_json().unwrap();
         let v: serde_json::Value = serde_json::from_str(&text).unwrap();
         let paths = v["paths"].as_object().unwrap();
-        for p in ["/v1/score", "/v1/studies/{id}/trials/{n}/complete", "/v1/stream", "/metrics"] {
+        for p in [
+            "/v1/score",
+            "/v1/studies/{id}/trials/{n}/complete",
+            "/v1/experiments/{id}/observations",
+            "/v1/stream",
+            "/metrics",
+        ] {
             assert!(paths.contains_key(p), "{p}");
         }
         assert!(v["components"]["schemas"]["Problem"]["properties"]["code"].is_object());

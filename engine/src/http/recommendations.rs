@@ -24,7 +24,9 @@ pub(crate) struct Recommendation {
     study_id: String,
     /// `proposed`, `accepted`, `rejected`, `applied`, `kept`, `roll_back` or `expired`.
     status: String,
-    /// What made somebody ask.
+    /// `configuration` or `allocation`.
+    kind: String,
+    /// What made somebody ask: `request`, `objective_degraded`, `limit_nears`, `workload_changed` or `schedule`.
     trigger: String,
     /// `{name, from, to}`.
     #[schema(value_type = Vec<Object>)]
@@ -55,6 +57,9 @@ pub(crate) struct Recommendation {
     /// How to undo it: `{name, from, to}`.
     #[schema(value_type = Vec<Object>)]
     rollback: Vec<()>,
+    /// `{verdict, rounds, planned, promised, measured, why}`, where it was measured in turn with the current configuration.
+    #[schema(value_type = Option<Object>)]
+    confirmation: Option<()>,
     /// Epoch milliseconds.
     expires: Option<i64>,
     /// Epoch milliseconds.

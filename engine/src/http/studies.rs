@@ -6,7 +6,7 @@ use crate::tuner::{Completion, Entry, StudyState};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use foreglow_search::{Assignment, Measurement, MetricValue, StudySpec, Trial, TrialState, Value};
+use foreglow_search::{Assignment, Measurement, MetricValue, StudySpec, Trial, TrialState, Trigger, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +38,11 @@ pub(crate) struct StudyBody {
     budget: Option<()>,
     /// `observe` or `recommend` (default).
     mode: Option<String>,
+    /// `configuration` (default), or `allocation`: load weights of agents, numbers of instances.
+    kind: Option<String>,
+    /// What opens and resumes it: `{degraded, limit, workload: 0.2, every: "7d", trials, wait, cooldown: "1h"}`.
+    #[schema(value_type = Option<Object>)]
+    triggers: Option<()>,
     /// Default 1.
     seed: Option<u64>,
 }
@@ -47,8 +52,12 @@ pub(crate) struct StudyBody {
 pub(crate) struct Study {
     /// Its id.
     id: String,
-    /// `active` or `stopped`.
+    /// `active`, `waiting` (for a trigger) or `stopped`.
     state: StudyState,
+    /// The last trigger that went off: `{kind, at, noticed_at, why}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    trigger: Option<Trigger>,
     /// Epoch milliseconds.
     created_at: i64,
     /// The specification, with the values that run now.
@@ -72,6 +81,7 @@ impl Study {
         Self {
             id: e.id,
             state: e.state,
+            trigger: e.trigger,
             created_at: e.created_at.ms(),
             suggested: e.study.suggested(),
             completed,

@@ -58,6 +58,17 @@ pub(crate) fn history(
     entity: &Labels,
     range: TimeRange,
 ) -> Result<Vec<HistoryRow>, EngineError> {
+    history_where(conn, tenant, name, &|labels| entity.iter().all(|(n, v)| labels.get(n) == Some(v)), range)
+}
+
+/// The series of a metric whose labels `wanted` says, within a range.
+pub(crate) fn history_where(
+    conn: &Connection,
+    tenant: &str,
+    name: &str,
+    wanted: &dyn Fn(&Labels) -> bool,
+    range: TimeRange,
+) -> Result<Vec<HistoryRow>, EngineError> {
     let mut q =
         conn.prepare_cached("SELECT id, labels FROM history_series WHERE tenant = ?1 AND name = ?2 ORDER BY labels")?;
     let mut values =
@@ -67,7 +78,7 @@ pub(crate) fn history(
     while let Some(r) = rows.next()? {
         let text: String = r.get(1)?;
         let labels: Labels = serde_json::from_str(&text)?;
-        if !entity.iter().all(|(n, v)| labels.get(n) == Some(v)) {
+        if !wanted(&labels) {
             continue;
         }
         let id: i64 = r.get(0)?;

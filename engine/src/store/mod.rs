@@ -5,6 +5,7 @@
 //! committed together.
 
 mod changes;
+mod experiments;
 mod groups;
 mod history;
 mod incidents;
@@ -13,6 +14,7 @@ mod schema;
 mod tuning;
 
 pub(crate) use changes::{ConfigurationRow, NewChange};
+pub(crate) use experiments::ObservationRow;
 pub(crate) use groups::GroupBlob;
 pub(crate) use history::{HistoryPoint, HistoryRow};
 pub(crate) use incidents::{FeedbackRow, IncidentFilter, IncidentRow};
@@ -23,8 +25,9 @@ pub(crate) mod ask {
     pub(crate) use super::changes::{
         active_changes, add_change, add_configuration, changes, changes_within, configurations, entities,
     };
+    pub(crate) use super::experiments::{add_observations, experiments, observations, put_experiment};
     pub(crate) use super::groups::{drop_group, forget_old_groups, group_pipelines, group_states, save_groups};
-    pub(crate) use super::history::{append_history, forget_old_history, history};
+    pub(crate) use super::history::{append_history, forget_old_history, history, history_where};
     pub(crate) use super::incidents::{add_feedback, incident, incidents, incidents_within, put_incident};
     pub(crate) use super::results::{add_anomalies, add_results, anomalies, forget_old_results, recent_results};
     pub(crate) use super::tuning::{put_recommendation, put_study, recommendations, studies};

@@ -2,8 +2,8 @@ use crate::EngineError;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// The schema this program writes. A newer one is refused; older ones would be brought up step by step here.
-const VERSION: i64 = 1;
+/// The schema this program writes. A newer one is refused; older ones are brought up step by step.
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE group_state (
@@ -48,6 +48,16 @@ CREATE TABLE history (
   series INTEGER NOT NULL, ts INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY (series, ts)) WITHOUT ROWID;
 ";
 
+/// What version 2 added.
+const EXPERIMENTS: &str = "
+CREATE TABLE experiment (
+  tenant TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+CREATE TABLE observation (
+  tenant TEXT NOT NULL, experiment TEXT NOT NULL, metric TEXT NOT NULL, variant TEXT NOT NULL, ts INTEGER NOT NULL,
+  unit TEXT NOT NULL, value REAL NOT NULL,
+  PRIMARY KEY (tenant, experiment, metric, variant, ts, unit)) WITHOUT ROWID;
+";
+
 /// Opens the file and brings its schema up to this program's.
 ///
 /// # Errors
@@ -60,7 +70,8 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, EngineError
     let version: i64 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
     match version {
         VERSION => {}
-        0 => conn.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+        0 => conn.execute_batch(&format!("BEGIN; {TABLES} {EXPERIMENTS} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+        1 => conn.execute_batch(&format!("BEGIN; {EXPERIMENTS} PRAGMA user_version = {VERSION}; COMMIT;"))?,
         newer => {
             let problem = format!(
                 "its schema has version {newer}, this program knows up to {VERSION}: start the newer program, or another folder"
@@ -69,4 +80,26 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, EngineError
         }
     }
     Ok(conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_file_is_brought_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("foreglow.sqlite");
+        let old = Connection::open(&file).unwrap();
+        old.execute_batch(&format!("{TABLES} INSERT INTO study VALUES ('t', 'i', 'b'); PRAGMA user_version = 1;"))
+            .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let conn = open(dir.path(), &file).unwrap();
+            let count = |table: &str| {
+                conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get::<_, i64>(0)).unwrap()
+            };
+            assert_eq!((count("study"), count("experiment"), count("observation")), (1, 0, 0));
+        }
+    }
 }

@@ -96,10 +96,10 @@ impl Tuner {
         if let Some(until) = self.frozen(tenant, &e, now)? {
             return Ok(Err(format!("nothing is changed inside a freeze, which lasts until {until}")));
         }
-        let advice = match &e.advice {
-            Some(a) => a.clone(),
-            None => e.study.recommend(&AdviceOptions { now: Some(now), ..AdviceOptions::default() }),
-        };
+        let advice = e.advice.clone().unwrap_or_else(|| {
+            let trigger = e.trigger.as_ref().map_or_else(|| "request".to_owned(), |t| t.kind.to_string());
+            e.study.recommend(&AdviceOptions { now: Some(now), trigger, ..AdviceOptions::default() })
+        });
         e.advice = Some(advice.clone());
         match advice {
             Advice::None { none_because } => Ok(Err(none_because)),
@@ -116,8 +116,15 @@ impl Tuner {
         let mut changed = Vec::new();
         {
             let mut kept = lock(&self.kept);
-            if kept.contains_key(&key) {
-                return Ok(());
+            if let Some(there) = kept.get_mut(&key) {
+                let told_for_another_reason = there.recommendation.trigger != r.trigger;
+                if there.recommendation.status != Status::Proposed || !told_for_another_reason {
+                    return Ok(());
+                }
+                there.recommendation.trigger = r.trigger;
+                let told = there.clone();
+                drop(kept);
+                return self.write(tenant, vec![(key.1, told)]);
             }
             for (k, old) in kept.iter_mut().filter(|(k, v)| k.0 == tenant && v.study_id == e.id) {
                 if old.recommendation.status == Status::Proposed {

@@ -1,7 +1,7 @@
 use crate::EngineError;
 use crate::hash::sha256_hex;
 use foreglow_core::{Labels, Timestamp};
-use foreglow_search::{Advice, Measurement, Study};
+use foreglow_search::{Advice, Measurement, Study, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ pub(crate) enum StudyState {
     /// It suggests, learns and recommends.
     #[default]
     Active,
+    /// It suggests nothing until one of its triggers goes off.
+    Waiting,
     /// It stays as it is.
     Stopped,
 }
@@ -29,6 +31,12 @@ pub(crate) struct Entry {
     pub(crate) reports: BTreeMap<u64, Vec<Measurement>>,
     /// The start of the last configuration that became a trial (or never can).
     pub(crate) absorbed: Option<Timestamp>,
+    /// The last trigger that went off.
+    pub(crate) trigger: Option<Trigger>,
+    /// The newest thing that each kind of trigger spoke of: it does not go off twice for it.
+    pub(crate) seen: BTreeMap<String, Timestamp>,
+    /// Up to where triggers were looked at; not kept.
+    pub(crate) looked: Option<(Timestamp, Timestamp)>,
     /// What was advised of this very content; forgotten at every change.
     pub(crate) advice: Option<Advice>,
 }
@@ -42,6 +50,10 @@ struct Saved {
     study: Box<RawValue>,
     reports: BTreeMap<u64, Vec<Measurement>>,
     absorbed: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trigger: Option<Trigger>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    seen: BTreeMap<String, Timestamp>,
 }
 
 /// The name of a study in addresses: 16 hexadecimal digits of the hash of tenant and name.
@@ -56,11 +68,14 @@ impl Entry {
     pub(crate) fn new(tenant: &str, study: Study, now: Timestamp) -> Self {
         Self {
             id: study_id(tenant, &study.spec().name),
+            state: if study.spec().triggers.wait { StudyState::Waiting } else { StudyState::Active },
             study,
-            state: StudyState::Active,
             created_at: now,
             reports: BTreeMap::new(),
             absorbed: None,
+            trigger: None,
+            seen: BTreeMap::new(),
+            looked: None,
             advice: None,
         }
     }
@@ -90,6 +105,8 @@ impl Entry {
             study: RawValue::from_string(self.study.to_json()?)?,
             reports: self.reports.clone(),
             absorbed: self.absorbed,
+            trigger: self.trigger.clone(),
+            seen: self.seen.clone(),
         })?)
     }
 
@@ -106,6 +123,9 @@ impl Entry {
             created_at: s.created_at,
             reports: s.reports,
             absorbed: s.absorbed,
+            trigger: s.trigger,
+            seen: s.seen,
+            looked: None,
             advice: None,
         })
     }

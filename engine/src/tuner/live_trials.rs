@@ -85,7 +85,7 @@ fn one_series(rows: &[HistoryRow], entity: &Labels) -> (Vec<Timestamp>, Vec<f64>
 }
 
 /// Whether a group (its labels' display form) belongs to an entity.
-fn within(group: &str, entity: &Labels) -> bool {
+pub(super) fn within(group: &str, entity: &Labels) -> bool {
     entity.iter().all(|(n, v)| {
         let pair = format!("{n}={v:?}");
         group.contains(&format!("{{{pair}")) || group.contains(&format!(",{pair}"))
@@ -155,6 +155,16 @@ impl Gathered {
             other_changes: &self.changes,
             until: until.plus(step.ms()),
         })?)
+    }
+
+    /// Where the metrics end.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
+    /// A metric of the entity: when and what.
+    pub(super) fn series(&self, name: &str) -> Option<(&[Timestamp], &[f64])> {
+        self.metrics.get(name).map(|(t, v)| (t.as_slice(), v.as_slice()))
     }
 
     /// The configuration that runs now.

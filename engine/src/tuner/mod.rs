@@ -4,21 +4,26 @@
 
 mod advice;
 mod entry;
+pub(crate) mod experiments;
 mod live_trials;
+mod triggers;
 mod verify;
 mod watch;
 
 pub(crate) use advice::{Decision, Kept};
 pub(crate) use entry::{Entry, StudyState};
+use experiments::Experiments;
 pub(crate) use verify::Verification;
 pub(crate) use watch::Watch;
 
 use crate::EngineError;
+use crate::clock::Clock;
 use crate::compute::lock;
 use crate::events::Events;
 use crate::http::Problem;
 use crate::store::{ConfigurationRow, Store, ask};
 use entry::mean_of;
+use foreglow_core::signals::Signals;
 use foreglow_core::{Labels, Timestamp};
 use foreglow_search::{Assignment, Measurement, StudySpec, Trial, Value, assignment_key};
 use std::collections::BTreeMap;
@@ -31,7 +36,11 @@ type Key = (String, String);
 pub(crate) struct Tuner {
     store: Store,
     events: Arc<Events>,
-    pub(crate) watch: Watch,
+    clock: Clock,
+    /// The limits of signals.
+    signals: Signals,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) experiments: Experiments,
     studies: Mutex<BTreeMap<Key, Arc<Mutex<Entry>>>>,
     kept: Mutex<BTreeMap<Key, Kept>>,
 }
@@ -53,10 +62,10 @@ pub(crate) struct Completion {
 
 impl Tuner {
     /// What the store holds.
-    pub(crate) fn open(store: Store, events: Arc<Events>) -> Result<Self, EngineError> {
+    pub(crate) fn open(store: Store, events: Arc<Events>, clock: Clock, signals: Signals) -> Result<Self, EngineError> {
         let (studies, kept, entities) =
             store.wait(|c| Ok((ask::studies(c)?, ask::recommendations(c)?, ask::entities(c)?)))?;
-        let watch = Watch::default();
+        let watch = Arc::new(Watch::default());
         for (tenant, entity) in entities {
             let entity: Labels = serde_json::from_str(&entity)?;
             watch.entity(&tenant, &entity);
@@ -72,7 +81,17 @@ impl Tuner {
             let k: Kept = serde_json::from_str(&body)?;
             recommendations.insert((tenant, k.recommendation.id.clone()), k);
         }
-        Ok(Self { store, events, watch, studies: Mutex::new(all), kept: Mutex::new(recommendations) })
+        let experiments = Experiments::open(store.clone(), watch.clone())?;
+        Ok(Self {
+            store,
+            events,
+            clock,
+            signals,
+            watch,
+            experiments,
+            studies: Mutex::new(all),
+            kept: Mutex::new(recommendations),
+        })
     }
 
     fn entry(&self, tenant: &str, id: &str) -> Result<Arc<Mutex<Entry>>, Problem> {
@@ -93,7 +112,7 @@ impl Tuner {
     /// 422 for a specification that does not hold, 409 when another study has the name.
     pub(crate) fn create(&self, tenant: &str, spec: StudySpec, now: Timestamp) -> Result<(Entry, bool), Problem> {
         let study = spec.check()?;
-        let entry = Entry::new(tenant, study, now);
+        let mut entry = Entry::new(tenant, study, now);
         let key = (tenant.to_owned(), entry.id.clone());
         let there = lock(&self.studies).get(&key).cloned();
         if let Some(there) = there {
@@ -106,6 +125,7 @@ impl Tuner {
             return Err(Problem::conflict("study_exists", "exists", detail).at("/name"));
         }
         self.watch.metrics(tenant, &entry.entity(), entry.metrics());
+        self.begin_watching(tenant, &mut entry)?;
         self.save(tenant, &entry)?;
         lock(&self.studies).insert(key, Arc::new(Mutex::new(entry.clone())));
         Ok((entry, true))
@@ -135,6 +155,7 @@ impl Tuner {
         let mut e = guard.clone();
         self.absorb(tenant, &mut e)?;
         change(&mut e)?;
+        triggers::rest(&mut e);
         if e.to_json()? != guard.to_json()? {
             e.advice = None;
             self.save(tenant, &e)?;
@@ -151,7 +172,7 @@ impl Tuner {
         if live_trials::absorb(e, &gathered)? {
             e.advice = None;
         }
-        Ok(())
+        self.look_at_triggers(tenant, e, &gathered)
     }
 
     fn gather(&self, tenant: &str, e: &Entry, from: Option<Timestamp>) -> Result<live_trials::Gathered, EngineError> {
@@ -266,16 +287,24 @@ impl Tuner {
 fn active(e: &Entry) -> Result<(), Problem> {
     match e.state {
         StudyState::Active => Ok(()),
+        StudyState::Waiting => {
+            let detail = format!("study {} waits for one of its triggers", e.id);
+            Err(Problem::conflict("wrong_state", "waiting", detail))
+        }
         StudyState::Stopped => Err(Problem::conflict("wrong_state", "stopped", format!("study {} is stopped", e.id))),
     }
 }
 
-/// Whether two specifications say the same; current values move on and do not count.
+/// Whether two specifications say the same; current values move on and do not count, nor does a budget that triggers
+/// extend.
 fn same_spec(a: &StudySpec, b: &StudySpec) -> bool {
     let plain = |s: &StudySpec| {
         let mut s = s.clone();
         for p in &mut s.parameters.0 {
             p.current = None;
+        }
+        if s.triggers.is_any() {
+            s.budget = None;
         }
         s
     };

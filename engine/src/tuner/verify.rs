@@ -1,25 +1,34 @@
 //! Whether an applied recommendation kept its promise.
 
-use foreglow_core::stats::student_t_quantile;
 use foreglow_search::cut::MOST_BLOCKS;
+use foreglow_search::experiment::{self, BlockMean, FEWEST_BLOCKS, GuardMean, Promise, verify_means};
 use foreglow_search::recommend::{Recommendation, Status};
-use foreglow_search::{Bound, Goal, GuardRail, Measurement};
+use foreglow_search::{Goal, GuardRail, Measurement};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// The probability of a wrong verdict over all looks together.
+const ALPHA: f64 = 0.05;
 
 /// What was measured of a promise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Verification {
-    /// `measuring`, `kept` or `roll_back`.
+    /// `measuring`, `kept`, `roll_back` or `inconclusive`.
     pub(crate) verdict: Verdict,
     /// Independent blocks before and after the change.
     pub(crate) blocks: [u32; 2],
-    /// Blocks needed after the change.
+    /// Blocks a side after which it ends, decided or not.
     pub(crate) needed: u32,
     /// The measured relative change of the objective.
     pub(crate) relative: Option<f64>,
-    /// Its 95 % interval.
+    /// Its 95 % interval, for one look.
     pub(crate) i95: Option<[f64; 2]>,
+    /// The interval that holds at all looks together.
+    #[serde(default)]
+    pub(crate) always: Option<[f64; 2]>,
+    /// Whether what was measured agrees with the promised 80 % interval.
+    #[serde(default)]
+    pub(crate) promise_held: Option<bool>,
     /// Why, in words.
     pub(crate) reason: String,
 }
@@ -34,24 +43,22 @@ pub(crate) enum Verdict {
     Kept,
     /// Undo it.
     RollBack,
+    /// All blocks are measured, and neither is shown: somebody has to decide.
+    Inconclusive,
 }
 
 impl Verdict {
     pub(crate) fn status(self) -> Option<Status> {
         match self {
-            Self::Measuring => None,
+            Self::Measuring | Self::Inconclusive => None,
             Self::Kept => Some(Status::Kept),
             Self::RollBack => Some(Status::RollBack),
         }
     }
 }
 
-/// Compares the blocks after a change with those before.
-///
-/// A guard-rail whose mean after the change is beyond its limit by more than its standard error says roll back at once.
-/// Else, once as many blocks were measured as the plan asks for (at most 20, the longest trial), the relative change and
-/// its 95 % interval (Welch's t over block means, which are nearly independent) decide: kept when the mean goes in the
-/// promised direction and the interval reaches into the promised 80 % interval, roll back otherwise.
+/// Compares the blocks after a change with those before, as `foreglow_search::experiment` does: the interval holds at all
+/// looks together, so a verdict may come at any time, and a guard-rail that is clearly beyond its limit ends it at once.
 pub(crate) fn judge(
     recommendation: &Recommendation,
     goal: Goal,
@@ -59,14 +66,17 @@ pub(crate) fn judge(
     before: Option<&Measurement>,
     after: Option<&Measurement>,
 ) -> Verification {
-    let needed = recommendation.verify.blocks.min(MOST_BLOCKS) as u32;
+    // A trial is cut to so many blocks: more will never be there.
+    let needed = recommendation.verify.blocks.clamp(FEWEST_BLOCKS, MOST_BLOCKS);
     let count = |m: Option<&Measurement>| m.map_or(0, |m| m.replicates);
     let mut out = Verification {
         verdict: Verdict::Measuring,
         blocks: [count(before), count(after)],
-        needed,
+        needed: needed as u32,
         relative: None,
         i95: None,
+        always: None,
+        promise_held: None,
         reason: String::new(),
     };
     let (Some(b), Some(a)) = (before, after) else {
@@ -74,66 +84,45 @@ pub(crate) fn judge(
         out.reason = format!("nothing was measured {side} the change");
         return out;
     };
-    if let Some(reason) = guards.iter().find_map(|g| broken(g, recommendation, b, a)) {
-        out.verdict = Verdict::RollBack;
-        out.reason = reason;
-    }
-    let (Some(sb), Some(sa)) = (b.se, a.se) else {
-        if out.verdict == Verdict::Measuring {
-            "one block says nothing about its error".clone_into(&mut out.reason);
-        }
-        return out;
+    let promise = Promise { goal, expect: recommendation.verify.expect, alpha: ALPHA, most_blocks: needed };
+    let mean = |value: f64, se: Option<f64>, m: &Measurement| BlockMean {
+        mean: value,
+        se: se.unwrap_or(0.0),
+        // One block says nothing about its error.
+        blocks: if se.is_some() { m.replicates as usize } else { m.replicates.min(1) as usize },
     };
-    let scale = b.value.abs();
-    let change = (a.value - b.value) / scale;
-    let se = sa.hypot(sb) / scale;
-    // Welch and Satterthwaite.
-    let part = |s: f64, n: u32| s.powi(4) / f64::from(n.saturating_sub(1).max(1));
-    let df = (sa * sa + sb * sb).powi(2) / (part(sa, a.replicates) + part(sb, b.replicates));
-    let t = if df.is_finite() && df > 0.0 { student_t_quantile(0.975, df) } else { 1.96 };
-    let i95 = [change - t * se, change + t * se];
-    out.relative = Some(change);
-    out.i95 = Some(i95);
-    if out.verdict == Verdict::RollBack {
-        return out;
-    }
-    if a.replicates < needed {
-        out.reason = format!("{} of {needed} blocks were measured after the change", a.replicates);
-        return out;
-    }
-    let [low, high] = recommendation.verify.expect;
-    let better = goal.sign() * change < 0.0;
-    let reaches = i95[0] <= high.max(low) && i95[1] >= low.min(high);
-    let beyond = better && change.abs() > low.abs().max(high.abs());
-    let kept = better && (reaches || beyond);
-    out.verdict = if kept { Verdict::Kept } else { Verdict::RollBack };
-    out.reason = format!(
-        "measured {:+.1} % (95 % interval {:+.1} to {:+.1} %), promised {:+.1} to {:+.1} %",
-        100.0 * change,
-        100.0 * i95[0],
-        100.0 * i95[1],
-        100.0 * low,
-        100.0 * high
-    );
+    let guards: Vec<GuardMean> = guards
+        .iter()
+        .filter_map(|g| {
+            let now = a.metric(&g.metric, &recommendation.verify.metric)?;
+            let then = b.metric(&g.metric, &recommendation.verify.metric).map(|m| m.value);
+            let (bound, sign) = g.limit();
+            let limit = bound.resolve(then)?;
+            Some(GuardMean { metric: g.metric.clone(), after: mean(now.value, now.se, a), limit, sign })
+        })
+        .collect();
+    let v = verify_means(&promise, [mean(b.value, b.se, b), mean(a.value, a.se, a)], &guards);
+    out.verdict = match v.verdict {
+        experiment::Verdict::Kept => Verdict::Kept,
+        experiment::Verdict::RollBack => Verdict::RollBack,
+        experiment::Verdict::Continue => Verdict::Measuring,
+        experiment::Verdict::Inconclusive => Verdict::Inconclusive,
+    };
+    out.relative = v.effect.map(|e| e.mean);
+    out.i95 = v.effect.map(|e| e.i95);
+    out.always = v.always;
+    out.promise_held = v.promise_held;
+    let [low, high] = promise.expect;
+    out.reason = format!("{}; promised were {:+.1} to {:+.1} %", v.reasons.join("; "), 100.0 * low, 100.0 * high);
     out
-}
-
-fn broken(g: &GuardRail, r: &Recommendation, before: &Measurement, after: &Measurement) -> Option<String> {
-    let now = after.metric(&g.metric, &r.verify.metric)?;
-    let then = before.metric(&g.metric, &r.verify.metric).map(|m| m.value);
-    let (bound, sign) = g.limit();
-    let limit = match bound {
-        Bound::Absolute(v) => v,
-        bound @ Bound::TimesBaseline(_) => bound.resolve(then)?,
-    };
-    let over = sign * (now.value - limit) - now.se.unwrap_or(0.0);
-    (over > 0.0).then(|| format!("guard-rail broken: {} is {}, the limit is {limit}", g.describe(), now.value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foreglow_search::{Advice, AdviceOptions, Aggregate, Objective, ParameterSpec, SpaceSpec, StudySpec};
+    use foreglow_search::{
+        Advice, AdviceOptions, Aggregate, Bound, MetricValue, Objective, ParameterSpec, SpaceSpec, StudySpec,
+    };
     use std::collections::BTreeMap;
 
     fn promise() -> Recommendation {
@@ -165,11 +154,12 @@ mod tests {
         assert_eq!(judged(&measured(100.0, 1.0, 20), &[]).verdict, Verdict::Kept);
         let wrong = judged(&measured(170.0, 1.0, 20), &[]);
         assert_eq!(wrong.verdict, Verdict::RollBack);
-        assert!(wrong.reason.contains("measured +3.7 %"), "{}", wrong.reason);
+        assert!(wrong.reason.contains("+3.7 %") && wrong.reason.contains("promised were -"), "{}", wrong.reason);
         assert_eq!(judged(&measured(100.0, 1.0, 1), &[]).verdict, Verdict::Measuring);
         assert_eq!(judge(&r, Goal::Min, &[], None, Some(&before)).verdict, Verdict::Measuring);
         let guard = [GuardRail::at_most("errors", Bound::TimesBaseline(1.2))];
-        let (b, a) = (before.clone().with_metric("errors", 1.0), measured(100.0, 1.0, 2).with_metric("errors", 2.0));
+        let (b, a) = (before.clone().with_metric("errors", 1.0), measured(100.0, 1.0, 4));
+        let a = Measurement { metrics: [("errors".to_owned(), MetricValue { value: 2.0, se: Some(0.1) })].into(), ..a };
         let v = judge(&r, Goal::Min, &guard, Some(&b), Some(&a));
         assert_eq!(v.verdict, Verdict::RollBack);
         assert!(v.reason.contains("guard-rail broken"));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests that fails is a test that fails")]
 
 mod errors;
+mod experiments;
 mod forecast;
 mod overload;
 mod reload;
@@ -10,4 +11,5 @@ mod restart;
 mod scoring;
 mod server;
 mod stream;
+mod triggers;
 mod tuning;

@@ -33,7 +33,9 @@ pub use error::SearchError;
 pub use objective::{Aggregate, Bound, Goal, GuardRail, Objective};
 pub use recommend::{Advice, AdviceOptions, Recommendation, Relative};
 pub use space::{ChangeCost, Condition, ParameterKind, ParameterSpec, SearchSpace, SpaceSpec};
-pub use study::{AppliedChange, Drift, Mode, SafetySpec, Study, StudySpec, TrialBudget};
+pub use study::{
+    AppliedChange, Drift, Kind, Mode, SafetySpec, Study, StudySpec, TrialBudget, Trigger, TriggerKind, TriggerSpec,
+};
 pub use surrogate::{Effect, MOST_POINTS, Surrogate};
 pub use trial::{Mark, Measurement, MetricValue, Prediction, Source, Trial, TrialState};
 pub use value::{Assignment, Value, assignment_key};

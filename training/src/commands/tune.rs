@@ -1,7 +1,6 @@
 use crate::backtest::write_text;
 use crate::tune::{Emit, Outcome, Session, StudyFile, emit, report};
 use crate::{Answer, Context, TrainError};
-use foreglow_search::AdviceOptions;
 use std::path::{Path, PathBuf};
 
 /// Options of `tune`.
@@ -28,7 +27,8 @@ study.toml, for a script that prints {\"tps\": 812.5} or any other JSON object:
 
 training/configs/studies/commented.toml has every field with its default; space = \"postgresql\", \"jvm\" or \"nginx\"
 brings its parameters.
-The command also finds each value in FOREGLOW_<NAME>, and in FOREGLOW_TUNE_TRIAL, _RUN and _PARAMETERS where it stands.
+The command also finds each value in FOREGLOW_<NAME>, and in FOREGLOW_TUNE_TRIAL, _RUN, _ROUND and _PARAMETERS where it stands.
+What is recommended is first measured in turn with the current configuration; run.confirm says in how many rounds.
 Every finished trial is in the journal before the next begins: the same command again goes on after Ctrl-C or a crash.
 After kill -9 a run that was under way goes on by itself: see that it is gone before starting again.")]
 pub struct TuneArgs {
@@ -62,12 +62,13 @@ pub fn tune(args: &TuneArgs, context: &Context) -> Result<Answer, TrainError> {
     let journal = args.journal.clone().unwrap_or_else(|| args.study.with_extension("journal"));
     let session = Session::open(&file, &args.command, &journal).map_err(|e| at(e, &args.study))?;
     let outcome = session.run(context)?;
-    if outcome.interrupted {
-        return Err(TrainError::Interrupted(so_far(&outcome)));
-    }
-    let advice = outcome.study.recommend(&AdviceOptions { trigger: "tune".to_owned(), ..AdviceOptions::default() });
-    let answer = report::answer(&outcome, &advice)?;
-    let emitted = args.emit.map(|kind| emit::advice(kind, &advice, &outcome.study)).transpose();
+    let verdict = match &outcome.verdict {
+        Some(verdict) if !outcome.interrupted => verdict,
+        _ => return Err(TrainError::Interrupted(so_far(&outcome))),
+    };
+    let advice = &verdict.advice;
+    let answer = report::answer(&outcome, verdict)?;
+    let emitted = args.emit.map(|kind| emit::advice(kind, advice, &outcome.study)).transpose();
     let emitted = emitted.map_err(TrainError::Data)?;
     if let (Some(text), Some(out)) = (&emitted, &args.out) {
         write_text(out, text)?;
@@ -80,7 +81,7 @@ pub fn tune(args: &TuneArgs, context: &Context) -> Result<Answer, TrainError> {
     }
     match (emitted, &args.out) {
         (Some(text), None) => {
-            let json = if args.emit == Some(Emit::Json) { serde_json::to_value(&advice)? } else { text.clone().into() };
+            let json = if args.emit == Some(Emit::Json) { serde_json::to_value(advice)? } else { text.clone().into() };
             Ok(Answer { json, text })
         }
         _ => Ok(answer),
@@ -104,8 +105,10 @@ fn so_far(outcome: &Outcome) -> String {
         .not_restored
         .as_ref()
         .map_or_else(String::new, |reason| format!("; the configuration from before could not be put back: {reason}"));
+    let confirming = outcome.verdict.as_ref().and_then(|v| v.confirmation.as_ref());
+    let known = confirming.map_or_else(String::new, |c| format!("; nothing is confirmed yet: {}", c.why));
     format!(
-        "{}{budget} trials are in {}; {best}; the same command again goes on{back}",
+        "{}{budget} trials are in {}; {best}{known}; the same command again goes on{back}",
         study.trials().len(),
         outcome.journal.display()
     )

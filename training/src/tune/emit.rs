@@ -1,6 +1,7 @@
 //! Configurations and recommendations in the form that applies them.
 
 use super::command::{quote, variable};
+use foreglow_search::recommend::ConfirmVerdict;
 use foreglow_search::{Advice, Assignment, ChangeCost, ParameterSpec, Recommendation, SearchSpace, Study, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -93,10 +94,13 @@ impl Target {
     }
 }
 
-/// A value without quotes or unit.
+/// A value without quotes or unit. What is no whole number is rounded to 12 digits: a step of 0.1 taken 8 times is
+/// 0.9000000000000001 to the machine, and 0.9 to everybody else. Trials run with the same text, so what is recommended is
+/// what was measured.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Text(t) => t.clone(),
+        Value::Float(v) if v.fract() != 0.0 => format!("{v:.11e}").parse().unwrap_or(*v).to_string(),
         other => other.to_string(),
     }
 }
@@ -207,11 +211,46 @@ fn sides<'a>(space: &'a SearchSpace, r: &Recommendation, back: bool) -> Vec<Sett
     changes.iter().filter_map(|c| Some(Setting { spec: space.get(&c.name)?.spec(), value: c.to.clone() })).collect()
 }
 
-/// The expected effect on the objective in one line.
+/// The effect on the objective in one line, and whether it was measured or is only expected.
 pub(crate) fn promise(r: &Recommendation) -> String {
     let Some(e) = r.effect.first() else { return String::new() };
+    let confirmed = r.confirmation.as_ref().filter(|c| c.verdict == ConfirmVerdict::Confirmed);
     let percent = |v: f64| format!("{:+.1} %", 100.0 * v);
     let of = |i: [f64; 2]| format!("{} to {}", percent(i[0]), percent(i[1]));
     let (mean, i80, i95) = (percent(e.relative.mean), of(e.relative.i80), of(e.relative.i95));
-    format!("{} {mean} expected (80 %: {i80}; 95 %: {i95})", e.metric)
+    match confirmed {
+        Some(c) => format!("{} {mean} measured in turn over {} rounds (80 %: {i80}; 95 %: {i95})", e.metric, c.rounds),
+        None => format!("UNVERIFIED, never measured in turn: {} {mean} expected (80 %: {i80}; 95 %: {i95})", e.metric),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foreglow_search::{Objective, SpaceSpec, StudySpec};
+
+    #[test]
+    fn numbers_are_as_short_as_they_are_meant() {
+        let cases = [
+            (0.1 + 8.0 * 0.1, "0.9"),
+            (0.1 + 0.2, "0.3"),
+            (1.0 / 3.0, "0.333333333333"),
+            (-2.5e-9, "-0.0000000025"),
+            (1_099_511_627_776.0, "1099511627776"),
+            (123_456_789_012_345.0, "123456789012345"),
+        ];
+        for (v, text) in cases {
+            assert_eq!(plain(&Value::Float(v)), text);
+        }
+        let space = SpaceSpec(vec![ParameterSpec::float("checkpoint_completion_target", 0.1, 0.95).current(0.5)]);
+        let objective = Objective {
+            metric: "y".into(),
+            aggregate: foreglow_search::Aggregate::Mean,
+            goal: foreglow_search::Goal::Min,
+        };
+        let study = StudySpec::new("s", space, objective).check().unwrap();
+        let a = Assignment::from([("checkpoint_completion_target".to_owned(), (0.1 + 8.0 * 0.1).into())]);
+        let sql = configuration(Emit::Sql, study.space(), &a).unwrap();
+        assert_eq!(sql, "ALTER SYSTEM SET checkpoint_completion_target = '0.9';\nSELECT pg_reload_conf();\n");
+    }
 }

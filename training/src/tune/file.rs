@@ -5,7 +5,7 @@ use super::space::{Narrow, SpaceChoice};
 use crate::TrainError;
 use foreglow_core::{Seed, Step};
 use foreglow_search::{
-    DesignerKind, GuardRail, Mode, Objective, SafetySpec, SearchError, SpaceSpec, StudySpec, TrialBudget,
+    DesignerKind, GuardRail, Kind, Mode, Objective, SafetySpec, SearchError, SpaceSpec, StudySpec, TrialBudget,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub struct StudyFile {
     /// `container`.
     #[serde(default)]
     pub entity: BTreeMap<String, String>,
+    /// `configuration` (default), or `allocation`: load weights of agents, numbers of instances.
+    #[serde(default)]
+    pub kind: Kind,
     /// A ready-made space by name.
     #[serde(default)]
     pub space: Option<String>,
@@ -101,6 +104,10 @@ pub struct RunSpec {
     pub change_timeout: Step,
     /// Whether a trial whose first repeats are clearly worse than the best is not repeated further. Default true.
     pub prune: bool,
+    /// Rounds in which a recommendation and the current configuration are measured in turn before anything is promised:
+    /// 0, and the promise is unverified, or 2 to 100. Default 4 to 12, by the promised effect and the noise of the trials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<usize>,
     /// Failed trials in a row after which the study ends. Default 5.
     pub stop_after_failures: usize,
     /// Whether the current configuration is applied again when the study ends. Default true.
@@ -119,6 +126,7 @@ impl Default for RunSpec {
             restart: None,
             change_timeout: minutes(2),
             prune: true,
+            confirm: None,
             stop_after_failures: 5,
             restore: true,
         }
@@ -174,6 +182,14 @@ impl StudyFile {
             return Err(format!(
                 "run: `repeats` is {} and `warmup` {}: give 1 to 1000 repeats and 0 to 1000 warm-up runs",
                 run.repeats, run.warmup
+            ));
+        }
+        if let Some(rounds) = run.confirm
+            && (rounds == 1 || rounds > 100)
+        {
+            return Err(format!(
+                "run.confirm is {rounds}: give 2 to 100 rounds, or 0 to promise without measuring in turn (one round has \
+                 no interval)"
             ));
         }
         if run.stop_after_failures == 0 {
@@ -258,6 +274,7 @@ impl StudyFile {
         let trials = (10 * parameters.0.len()).clamp(20, 100);
         Ok(StudySpec {
             entity: self.entity.clone(),
+            kind: self.kind,
             rules,
             also: self.also.clone(),
             guard_rails: self.guard_rails.clone(),
@@ -296,6 +313,7 @@ mod tests {
         assert!(bad("name = \"x\"\n").contains("add [objective]"));
         assert!(bad(&format!("colour = 1\n{GOOD}")).contains("colour"));
         assert!(bad(&format!("{GOOD}[run]\nrepeats = 0\n")).contains("`repeats` is 0"));
+        assert!(bad(&format!("{GOOD}[run]\nconfirm = 1\n")).contains("2 to 100"));
         assert!(bad(&format!("{GOOD}[run]\ntimeout = \"soon\"\n")).contains("10s"));
         assert!(bad(&format!("mode = \"auto\"\n{GOOD}")).contains("canary"));
         assert!(bad(&format!("{GOOD}[safety]\ncooldown_ms = 5\n")).contains("served study"));

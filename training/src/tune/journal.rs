@@ -1,5 +1,6 @@
-//! The journal: every trial of a study, on disk before the next begins.
+//! The journal: every trial of a study and every round of its confirmation, on disk before the next begins.
 
+use super::confirm::ConfirmLine;
 use super::file::{RunSpec, StudyFile};
 use super::metrics::MetricSpec;
 use crate::TrainError;
@@ -37,6 +38,7 @@ impl Header {
             change_timeout: free.change_timeout,
             stop_after_failures: free.stop_after_failures,
             restore: free.restore,
+            confirm: free.confirm,
             ..self.run.clone()
         };
         let study = StudySpec { budget: None, ..self.study.clone() };
@@ -61,6 +63,42 @@ pub(crate) struct Line {
     pub(crate) note: String,
 }
 
+/// What a line after the first is about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Entry {
+    /// A finished trial.
+    Trial(Line),
+    /// A round of the confirmation: `{"confirm": {...}}`.
+    Confirm {
+        /// The round.
+        confirm: ConfirmLine,
+    },
+}
+
+impl Entry {
+    /// Reads a line; the key `confirm` tells one kind from the other, so that a mistake is named within its kind.
+    fn read(text: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Round {
+            confirm: ConfirmLine,
+        }
+        if text.starts_with("{\"confirm\":") {
+            return serde_json::from_str(text).map(|Round { confirm }| Self::Confirm { confirm });
+        }
+        serde_json::from_str(text).map(Self::Trial)
+    }
+}
+
+/// What a journal held.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Held {
+    /// Finished trials.
+    pub(crate) trials: Vec<Line>,
+    /// Rounds of confirmations.
+    pub(crate) rounds: Vec<ConfirmLine>,
+}
+
 /// A journal file, locked against a second program.
 #[derive(Debug)]
 pub struct Journal {
@@ -74,7 +112,7 @@ impl Journal {
     /// # Errors
     /// [`TrainError::Io`]; [`TrainError::Config`] when it belongs to another study or command, another program writes it,
     /// or a line cannot be read.
-    pub(crate) fn open(path: &Path, header: &Header) -> Result<(Self, Vec<Line>), TrainError> {
+    pub(crate) fn open(path: &Path, header: &Header) -> Result<(Self, Held), TrainError> {
         let io = |action| move |e| TrainError::io(path, action, e);
         let refuse = |problem: String| TrainError::Config { path: path.to_owned(), problem };
         let mut file = OpenOptions::new()
@@ -121,7 +159,7 @@ impl Journal {
             // The file's name is on disk only with its folder.
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             File::open(folder).and_then(|f| f.sync_all()).map_err(io("begin the journal"))?;
-            return Ok((journal, Vec::new()));
+            return Ok((journal, Held::default()));
         };
         for ((what, was), (_, now)) in known.essence().into_iter().zip(header.essence()) {
             if was? != now? {
@@ -131,17 +169,18 @@ impl Journal {
                 )));
             }
         }
-        let trials = lines
-            .map(|(i, l)| {
-                serde_json::from_str(l).map_err(|e| {
-                    refuse(format!(
-                        "line {} is damaged ({e}): take it and what follows away to go on from there",
-                        i + 1
-                    ))
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok((journal, trials))
+        let mut held = Held::default();
+        for (i, l) in lines {
+            match Entry::read(l) {
+                Ok(Entry::Trial(line)) => held.trials.push(line),
+                Ok(Entry::Confirm { confirm }) => held.rounds.push(confirm),
+                Err(e) => {
+                    let remedy = "take it and what follows away to go on from there";
+                    return Err(refuse(format!("line {} is damaged ({e}): {remedy}", i + 1)));
+                }
+            }
+        }
+        Ok((journal, held))
     }
 
     /// Where it lies.
@@ -149,11 +188,11 @@ impl Journal {
         &self.path
     }
 
-    /// Adds a trial; it is on disk when this returns.
+    /// Adds a line; it is on disk when this returns.
     ///
     /// # Errors
     /// [`TrainError::Io`]
-    pub(crate) fn append(&mut self, line: &Line) -> Result<(), TrainError> {
+    pub(crate) fn append(&mut self, line: &Entry) -> Result<(), TrainError> {
         self.write(line)
     }
 
@@ -168,6 +207,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foreglow_search::recommend::Round;
     use foreglow_search::{Measurement, TrialBudget};
 
     const STUDY: &str = "name = \"s\"\nparameters = [{ name = \"x\", type = \"int\", low = 1, high = 9 }]\n\
@@ -190,15 +230,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
         let (mut journal, lines) = Journal::open(&path, &header("run", "")).unwrap();
-        assert!(lines.is_empty());
-        journal.append(&line()).unwrap();
+        assert_eq!(lines, Held::default());
+        let confirm = ConfirmLine {
+            n: 0,
+            current: line().trial.parameters,
+            recommended: line().trial.parameters,
+            round: Round { recommended_first: true, current: line().runs, ..Round::default() },
+        };
+        journal.append(&Entry::Trial(line())).unwrap();
+        journal.append(&Entry::Confirm { confirm: confirm.clone() }).unwrap();
         let locked = Journal::open(&path, &header("run", "")).unwrap_err().to_string();
         assert!(locked.contains("another run of tune"), "{locked}");
         drop(journal);
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{}", &whole[..20])).unwrap();
         let (journal, lines) = Journal::open(&path, &header("run", "")).unwrap();
-        assert_eq!(lines, [line()], "floats to the last bit");
+        assert_eq!(lines, Held { trials: vec![line()], rounds: vec![confirm] }, "floats to the last bit");
         assert_eq!((journal.path(), std::fs::read_to_string(&path).unwrap()), (path.as_path(), whole));
     }
 
@@ -209,7 +256,7 @@ mod tests {
         let (mut journal, _) = Journal::open(&path, &header("walk", "")).unwrap();
         drop(journal);
         journal = Journal::open(&path, &header("run", "")).unwrap().0;
-        journal.append(&line()).unwrap();
+        journal.append(&Entry::Trial(line())).unwrap();
         drop(journal);
         let bad = |h: &Header| Journal::open(&path, h).unwrap_err().to_string();
         assert!(bad(&header("walk", "")).contains("the command"));

@@ -47,6 +47,18 @@ pub(crate) struct Candidate<'a> {
     pub(crate) noise: &'a Noise,
     /// Runs of the best trial so far.
     pub(crate) best: &'a [f64],
+    pub(crate) purpose: Purpose,
+}
+
+/// What a measurement is for; rounds count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A trial of the study.
+    Trial,
+    /// The current configuration in a round of the confirmation.
+    Current(usize),
+    /// The recommended configuration in a round of the confirmation.
+    Recommended(usize),
 }
 
 /// Why a change or a run came to nothing.
@@ -76,6 +88,11 @@ impl Bench {
             running: None,
             touched: false,
         })
+    }
+
+    /// Counted runs of a measurement.
+    pub(crate) fn repeats(&self) -> usize {
+        self.run.repeats
     }
 
     /// Changes to the candidate's configuration and measures it; `show` is told which run begins.
@@ -125,6 +142,10 @@ impl Bench {
     /// Why further runs are not worth it, if so.
     fn enough(&self, candidate: &Candidate<'_>, runs: &BTreeMap<String, Vec<f64>>) -> Option<String> {
         let spec = candidate.study.spec();
+        // Both sides of a comparison are measured alike; the other side answers for guard-rails.
+        if matches!(candidate.purpose, Purpose::Current(_)) {
+            return None;
+        }
         // What breaks something is not run again, whatever else is to be learned from it.
         for g in &spec.guard_rails {
             let (bound, sign) = g.limit();
@@ -139,7 +160,7 @@ impl Bench {
         let is_current = candidate.study.space().current().as_ref() == Some(candidate.parameters);
         // Everything is told relative to the current configuration: it is always measured in full. So are compromises
         // between several objectives, of which none is the best.
-        if !self.run.prune || is_current || !spec.also.is_empty() {
+        if !self.run.prune || candidate.purpose != Purpose::Trial || is_current || !spec.also.is_empty() {
             return None;
         }
         let here = runs.get(&spec.objective.metric)?;
@@ -157,6 +178,9 @@ impl Bench {
         let mut job = Self::job(&self.command, candidate.parameters);
         job.variables.push(("FOREGLOW_TUNE_TRIAL".to_owned(), candidate.id.to_string()));
         job.variables.push(("FOREGLOW_TUNE_RUN".to_owned(), n.to_string()));
+        if let Purpose::Current(round) | Purpose::Recommended(round) = candidate.purpose {
+            job.variables.push(("FOREGLOW_TUNE_ROUND".to_owned(), round.to_string()));
+        }
         let ran = run(&job, duration(self.run.timeout), stop).map_err(Halt::Failed)?;
         if ran.end == End::Stopped {
             return Err(Halt::Stopped);

@@ -5,6 +5,7 @@
 //! world: files, processes, the terminal. Unix only: commands run in process groups of their own.
 
 mod command;
+mod confirm;
 pub(crate) mod emit;
 mod file;
 mod journal;

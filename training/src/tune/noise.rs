@@ -77,6 +77,13 @@ impl Noise {
         (m, se)
     }
 
+    /// The relative standard deviation of the difference between two configurations of `repeats` runs each; `None` where it
+    /// is no share of the level, or is not known: runs in a row do not tell how much a configuration moves by itself.
+    pub(crate) fn of_difference(&self, repeats: usize) -> Option<f64> {
+        let one = self.variance / repeats as f64 + self.between?;
+        self.relative.then(|| (2.0 * one).sqrt())
+    }
+
     /// Whether `runs` are so much worse than the best trial's that more of them would not make this trial the best.
     /// `sign` is 1 where small is good.
     pub(crate) fn clearly_worse(&self, runs: &[f64], best: &[f64], sign: f64) -> bool {

@@ -1,10 +1,12 @@
 //! What a session found out, for people and for programs.
 
+use super::confirm::{Verdict, level};
 use super::emit::plain;
 use super::session::Outcome;
 use crate::answer::table;
 use crate::{Answer, TrainError};
 use foreglow_core::stats::{normal_quantile, student_t_quantile};
+use foreglow_search::recommend::{Change, ConfirmVerdict, Confirmation, Round};
 use foreglow_search::{Advice, Assignment, Recommendation, SearchSpace, Study, Trial, TrialState};
 use serde::Serialize;
 use std::fmt::Write;
@@ -159,6 +161,10 @@ struct Json<'a> {
     notes: &'a [String],
     incumbent: Option<Incumbent>,
     recommendation: &'a Advice,
+    /// How the recommendation was confirmed or refused.
+    confirmation: Option<&'a Confirmation>,
+    /// The rounds behind it.
+    rounds: &'a [Round],
     journal: String,
 }
 
@@ -166,10 +172,10 @@ struct Json<'a> {
 ///
 /// # Errors
 /// [`TrainError::Json`]
-pub(crate) fn answer(outcome: &Outcome, advice: &Advice) -> Result<Answer, TrainError> {
+pub(crate) fn answer(outcome: &Outcome, verdict: &Verdict) -> Result<Answer, TrainError> {
     let study = &outcome.study;
     let best = incumbent(study);
-    let text = text(outcome, best.as_ref(), advice);
+    let text = text(outcome, best.as_ref(), verdict);
     let json = Json {
         study: &study.spec().name,
         complete: outcome.ended_because.is_none(),
@@ -177,13 +183,15 @@ pub(crate) fn answer(outcome: &Outcome, advice: &Advice) -> Result<Answer, Train
         trials: study.trials(),
         notes: &outcome.notes,
         incumbent: best,
-        recommendation: advice,
+        recommendation: &verdict.advice,
+        confirmation: verdict.confirmation.as_ref(),
+        rounds: &verdict.rounds,
         journal: outcome.journal.display().to_string(),
     };
     Ok(Answer::new(&json, text)?)
 }
 
-fn text(outcome: &Outcome, best: Option<&Incumbent>, advice: &Advice) -> String {
+fn text(outcome: &Outcome, best: Option<&Incumbent>, verdict: &Verdict) -> String {
     let study = &outcome.study;
     let mut out = trials(outcome);
     out.push_str("\n\n");
@@ -213,34 +221,76 @@ fn text(outcome: &Outcome, best: Option<&Incumbent>, advice: &Advice) -> String 
     if let Some(best) = best {
         item("best so far", &best.describe(study));
     }
-    match advice {
-        Advice::None { none_because } => item("recommendation", &format!("none: {none_because}")),
-        Advice::Change(r) => recommendation(study, r, &mut item),
+    match &verdict.advice {
+        Advice::None { none_because } => {
+            item("recommendation", &format!("none: {none_because}"));
+            confirmation(study, verdict, &mut item);
+        }
+        Advice::Change(r) => {
+            recommendation(study, r, &mut item);
+            confirmation(study, verdict, &mut item);
+            standing(study, r, &mut item);
+        }
     }
     item("journal", &outcome.journal.display().to_string());
     out
 }
 
+fn changes(study: &Study, changes: &[Change]) -> String {
+    let side = |v: &Option<foreglow_search::Value>| v.as_ref().map_or("-".to_owned(), value);
+    let unit = |name: &str| study.space().get(name).and_then(|p| p.spec().unit.clone());
+    let words = changes.iter().map(|c| {
+        let unit = unit(&c.name).map(|u| format!(" {u}")).unwrap_or_default();
+        format!("{} {} -> {}{unit}", c.name, side(&c.from), side(&c.to))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn percent(v: f64) -> String {
+    format!("{:+.1} %", 100.0 * v)
+}
+
+/// What measuring in turn gave, round by round.
+fn confirmation(study: &Study, verdict: &Verdict, item: &mut dyn FnMut(&str, &str)) {
+    let Some(c) = &verdict.confirmation else { return };
+    let metric = &study.spec().objective.metric;
+    let promised = format!("the model of the trials had promised {metric} {}", percent(c.promised.mean));
+    match c.verdict {
+        ConfirmVerdict::Confirmed => item("confirmation", &format!("confirmed over {} rounds; {promised}", c.rounds)),
+        ConfirmVerdict::Refused => item("confirmation", &format!("refused over {} rounds", c.rounds)),
+        ConfirmVerdict::Open => item("confirmation", &c.why),
+        ConfirmVerdict::Unverified => item("confirmation", &format!("unverified: {}", c.why)),
+    }
+    let rows = verdict.rounds.iter().enumerate().map(|(n, r)| {
+        let [a, b] = [&r.current, &r.recommended].map(|runs| level(runs, metric));
+        let difference = a.zip(b).filter(|(a, _)| *a != 0.0).map(|(a, b)| percent((b - a) / a.abs()));
+        let cell = |v: Option<f64>| v.map_or("-".to_owned(), short);
+        let first = if r.recommended_first { "recommended" } else { "current" };
+        vec![(n + 1).to_string(), first.to_owned(), cell(a), cell(b), difference.unwrap_or_else(|| "-".to_owned())]
+    });
+    if rows.len() > 0 {
+        for line in table(&["round", "first", "current", "recommended", "difference"], 2, rows).lines() {
+            item("", line);
+        }
+    }
+}
+
 fn recommendation(study: &Study, r: &Recommendation, item: &mut dyn FnMut(&str, &str)) {
-    let change = |changes: &[foreglow_search::recommend::Change]| {
-        let side = |v: &Option<foreglow_search::Value>| v.as_ref().map_or("-".to_owned(), value);
-        let unit = |name: &str| study.space().get(name).and_then(|p| p.spec().unit.clone());
-        let words = changes.iter().map(|c| {
-            let unit = unit(&c.name).map(|u| format!(" {u}")).unwrap_or_default();
-            format!("{} {} -> {}{unit}", c.name, side(&c.from), side(&c.to))
-        });
-        words.collect::<Vec<_>>().join(", ")
-    };
-    item("recommendation", &change(&r.change));
-    let percent = |v: f64| format!("{:+.1} %", 100.0 * v);
+    item("recommendation", &changes(study, &r.change));
     let of = |i: [f64; 2]| format!("{} to {}", percent(i[0]), percent(i[1]));
     let rows = r
         .effect
         .iter()
         .map(|e| vec![e.metric.clone(), percent(e.relative.mean), of(e.relative.i80), of(e.relative.i95)]);
-    for line in table(&["effect on", "mean", "80 % interval", "95 % interval"], 1, rows).lines() {
+    let confirmed = r.confirmation.as_ref().is_some_and(|c| c.verdict == ConfirmVerdict::Confirmed);
+    let head = if confirmed { "measured on" } else { "expected on" };
+    for line in table(&[head, "mean", "80 % interval", "95 % interval"], 1, rows).lines() {
         item("", line);
     }
+}
+
+/// What stands beside the change and its effect.
+fn standing(study: &Study, r: &Recommendation, item: &mut dyn FnMut(&str, &str)) {
     for b in &r.p_break {
         item("guard-rail", &format!("{} breaks {} with probability {:.3}", b.metric, short(b.limit), b.probability));
     }
@@ -266,7 +316,7 @@ fn recommendation(study: &Study, r: &Recommendation, item: &mut dyn FnMut(&str, 
         if r.risk.reasons.is_empty() { "nothing speaks against it".to_owned() } else { r.risk.reasons.join("; ") };
     item("risk", &format!("{}: {reasons}", format!("{:?}", r.risk.level).to_lowercase()));
     item("cost", &r.cost.to_string());
-    item("rollback", &change(&r.rollback));
+    item("rollback", &changes(study, &r.rollback));
 }
 
 fn trials(outcome: &Outcome) -> String {

@@ -1,6 +1,7 @@
+use super::confirm::{ConfirmLine, Verdict};
 use super::file::StudyFile;
-use super::journal::{Header, Journal, Line};
-use super::measure::{Bench, Candidate, Measured, measurement};
+use super::journal::{Entry, Header, Journal, Line};
+use super::measure::{Bench, Candidate, Measured, Purpose, measurement};
 use super::noise::Noise;
 use super::report::{Columns, incumbent_words};
 use crate::{Context, TrainError};
@@ -11,11 +12,13 @@ use std::path::{Path, PathBuf};
 /// A study that is run here: specification, journal and commands.
 #[derive(Debug)]
 pub struct Session {
-    spec: StudySpec,
-    study: Study,
-    lines: Vec<Line>,
-    journal: Journal,
-    bench: Bench,
+    pub(super) spec: StudySpec,
+    pub(super) study: Study,
+    pub(super) lines: Vec<Line>,
+    pub(super) confirmed: Vec<ConfirmLine>,
+    pub(super) journal: Journal,
+    pub(super) bench: Bench,
+    pub(super) confirm_rounds: Option<usize>,
     stop_after_failures: usize,
     resumed: usize,
 }
@@ -25,6 +28,8 @@ pub struct Session {
 pub struct Outcome {
     /// The study with all finished trials.
     pub study: Study,
+    /// What to do, and the rounds behind it; `None` when the user asked to stop before.
+    pub(crate) verdict: Option<Verdict>,
     /// A note a trial, empty for most.
     pub notes: Vec<String>,
     /// Where the journal lies.
@@ -49,15 +54,17 @@ impl Session {
         // Checked before a journal is begun.
         let study = spec.clone().check()?;
         let bench = Bench::new(file, command, study.space())?;
-        let (journal, lines) = Journal::open(journal, &Header::new(file, spec.clone(), command))?;
+        let (journal, held) = Journal::open(journal, &Header::new(file, spec.clone(), command))?;
+        let (lines, confirmed) = (held.trials, held.rounds);
         let trials: Vec<Trial> = lines.iter().map(|l| l.trial.clone()).collect();
         let study = Study::restore(spec.clone(), trials)?;
         let (resumed, stop_after_failures) = (lines.len(), file.run.stop_after_failures);
-        Ok(Self { spec, study, lines, journal, bench, stop_after_failures, resumed })
+        let confirm_rounds = file.run.confirm;
+        Ok(Self { spec, study, lines, confirmed, journal, bench, confirm_rounds, stop_after_failures, resumed })
     }
 
-    /// Runs trials until the budget is spent, the user stops, or too much goes wrong; then the current configuration is put
-    /// back.
+    /// Runs trials until the budget is spent, the user stops, or too much goes wrong; measures what is to be recommended in
+    /// turn with the current configuration; then the latter is put back.
     ///
     /// # Errors
     /// The very first trial fails although it is the current configuration: then the command or the study file is wrong,
@@ -72,16 +79,23 @@ impl Session {
                 without.join(", ")
             );
         }
-        let ran = self.trials(context);
+        let ran = self.trials(context).and_then(|(interrupted, ended_because)| {
+            // Without a trial that was cut short while it was measured.
+            self.study = Study::restore(self.spec.clone(), self.lines.iter().map(|l| l.trial.clone()).collect())?;
+            if interrupted {
+                return Ok((None, true, ended_because));
+            }
+            let (verdict, stopped) = self.confirm(context)?;
+            Ok((Some(verdict), stopped, ended_because))
+        });
         let not_restored = current.and_then(|c| self.bench.restore(&c).err());
         if let Some(reason) = &not_restored {
             tracing::error!("the current configuration could not be put back: {reason}");
         }
-        let (interrupted, ended_because) = ran?;
-        let trials = self.lines.iter().map(|l| l.trial.clone()).collect();
+        let (verdict, interrupted, ended_because) = ran?;
         Ok(Outcome {
-            // Without the trial that was being measured.
-            study: Study::restore(self.spec, trials)?,
+            study: self.study,
+            verdict,
             notes: self.lines.into_iter().map(|l| l.note).collect(),
             journal: self.journal.path().to_owned(),
             resumed: self.resumed,
@@ -115,11 +129,17 @@ impl Session {
                 Err(e) => return Err(e.into()),
             };
             let metric = self.spec.objective.metric.clone();
-            let runs = self.lines.iter().filter_map(|l| Some((&l.trial, l.runs.get(&metric)?.as_slice())));
-            let noise = Noise::of(&runs.map(|(t, r)| (assignment_key(&t.parameters), r)).collect::<Vec<_>>());
+            let noise = self.noise();
             let best = self.study.best_measured().map(|t| t.id as usize);
             let best = best.and_then(|i| self.lines[i].runs.get(&metric)).cloned().unwrap_or_default();
-            let candidate = Candidate { id, parameters: &parameters, study: &self.study, noise: &noise, best: &best };
+            let candidate = Candidate {
+                id,
+                parameters: &parameters,
+                study: &self.study,
+                noise: &noise,
+                best: &best,
+                purpose: Purpose::Trial,
+            };
             let (done, best_words) = (self.lines.len(), incumbent_words(&self.study).unwrap_or_default());
             let show = |what: &str| progress.set(done, total, &format!("{what}{best_words}"));
             let line = match self.bench.measure(&candidate, context, &show) {
@@ -141,7 +161,7 @@ impl Session {
                     self.done(id, runs, note, &noise)?
                 }
             };
-            self.journal.append(&line)?;
+            self.journal.append(&Entry::Trial(line.clone()))?;
             progress.line(&columns.row(&line.trial, &line.note));
             self.lines.push(line);
             if failures >= self.stop_after_failures {
@@ -152,6 +172,13 @@ impl Session {
                 return Ok((false, Some(format!("{failures} trials failed in a row; the last: {why}"))));
             }
         }
+    }
+
+    /// What all trials say about the noise of a run.
+    pub(super) fn noise(&self) -> Noise {
+        let metric = &self.spec.objective.metric;
+        let runs = self.lines.iter().filter_map(|l| Some((&l.trial, l.runs.get(metric)?.as_slice())));
+        Noise::of(&runs.map(|(t, r)| (assignment_key(&t.parameters), r)).collect::<Vec<_>>())
     }
 
     fn done(

@@ -86,7 +86,15 @@ fn a_noisy_valley_is_found() {
     assert!(r["evidence"]["replicates"].as_u64() >= Some(14) && !r["rollback"].is_null(), "{r}");
     let again = place.tune(STUDY, "exit 9", "");
     assert_eq!(again.code, 0, "a finished study runs nothing more: {}", again.err);
-    for part in ["best so far", "80 %", "evidence", "drivers", "rollback", "restart"] {
+    let c = &r["confirmation"];
+    assert_eq!((&c["verdict"], &c["rounds"], &c["planned"]), (&"confirmed".into(), &4.into(), &4.into()), "{r}");
+    assert_eq!(effect, &c["measured"][0]["relative"], "the promise is what was measured in turn: {c}");
+    assert!(c["promised"]["mean"].as_f64().is_some_and(|m| (-0.75..-0.55).contains(&m)), "{c}");
+    let first = |n: usize| found["rounds"][n]["recommended_first"].as_bool().expect("an order");
+    assert!(first(0) != first(1) && first(2) != first(3), "in turn: {}", found["rounds"]);
+    for part in
+        ["best so far", "80 %", "evidence", "drivers", "rollback", "restart", "confirmed over 4 rounds", "measured on"]
+    {
         assert!(again.out.contains(part), "{part}: {}", again.out);
     }
     let pruned = |l: &&str| l.contains("clearly worse");
@@ -100,11 +108,12 @@ fn a_killed_study_goes_on_as_if_nothing_had_happened() {
     assert_eq!(json(&place, STUDY, BENCH)["complete"], true);
     let whole = place.read("study.journal");
     let kill = "#!/bin/sh\nonce=$(dirname \"$0\")/killed.$FOREGLOW_TUNE_TRIAL\n\
-        case $FOREGLOW_TUNE_TRIAL.$FOREGLOW_TUNE_RUN in 0.1 | 1.2 | 4.1 | 9.1 | 13.1)\n\
+        case $FOREGLOW_TUNE_TRIAL.$FOREGLOW_TUNE_RUN in 0.1 | 1.2 | 4.1 | 9.1 | 13.1 | 14.1 | 17.2 | 21.2)\n\
         [ -e $once ] || { : > $once; kill -9 $PPID; exit 0; } ;; esac\n";
     let place = Place::new();
     let script = format!("{kill}{}", BENCH.trim_start_matches("#!/bin/sh\n"));
-    for lines in [1, 2, 5, 10, 14] {
+    // The last three in the confirmation: in its first run, and in the second configuration of its second and last round.
+    for lines in [1, 2, 5, 10, 14, 15, 16, 18] {
         assert_eq!(place.tune(STUDY, &script, "").code, -1, "killed");
         assert_eq!(place.read("study.journal").lines().count(), lines);
         // A write that the end cut short.
@@ -113,7 +122,7 @@ fn a_killed_study_goes_on_as_if_nothing_had_happened() {
     }
     assert_eq!(json(&place, STUDY, &script)["complete"], true);
     let same = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(same(&place.read("study.journal")), same(&whole), "every trial, to the last bit");
+    assert_eq!(same(&place.read("study.journal")), same(&whole), "every trial and round, to the last bit");
 }
 
 /// The script asks the program to stop, as a terminal's Ctrl-C does.
@@ -131,6 +140,94 @@ fn an_interrupted_study_names_the_best_and_goes_on() {
     }
     assert!(ran.out.is_empty(), "nothing that could be taken for a result");
     assert_eq!(json(&place, STUDY, &script)["complete"], true);
+}
+
+/// The same in the confirmation: what is known is said, and it goes on with the same round.
+#[test]
+fn an_interrupted_confirmation_says_what_is_known_and_goes_on() {
+    let place = Place::new();
+    let body = BENCH.trim_start_matches("#!/bin/sh\n");
+    let script = format!(
+        "[ \"$FOREGLOW_TUNE_ROUND\" = 3 ] && [ ! -e \"$0\".once ] && {{ : > \"$0\".once; kill -INT $PPID; sleep 600; }}\n{body}"
+    );
+    let ran = place.tune(STUDY, &script, "");
+    let error = ran.error(1);
+    for part in
+        ["14 of 14 trials", "nothing is confirmed yet", "promised ms -", "over 2 rounds it was -", "2 of 4 rounds"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(ran.out.is_empty(), "nothing that could be taken for a result");
+    assert_eq!(json(&place, STUDY, &script)["confirmation"]["verdict"], "confirmed");
+}
+
+/// Something else made the differences between the trials: no model of them can know, measuring in turn can.
+#[test]
+fn what_does_not_hold_in_turn_is_not_recommended() {
+    let place = Place::new();
+    let study = STUDY.replace("[objective]", "remeasure_every = 0\n[objective]");
+    let script = BENCH.replace("0.2 *", "(t < 14) * 0.2 *").replace("60 *", "(t < 14) * 60 *");
+    let found = json(&place, &study, &script);
+    let (c, none) = (&found["confirmation"], found["recommendation"]["none_because"].as_str().unwrap_or_default());
+    assert_eq!((&c["verdict"], c["why"].as_str()), (&"refused".into(), Some(none)), "{c}");
+    let promised = c["promised"]["mean"].as_f64().unwrap_or_default();
+    assert!(none.contains(&format!("promised ms {:+.1} %", 100.0 * promised)) && promised < -0.5, "{none}");
+    assert!(
+        none.contains("measured in turn with the current configuration over") && none.contains("rounds it was "),
+        "{none}"
+    );
+    let ran = place.tune(&study, "exit 9", "");
+    assert!(ran.out.contains("recommendation  none: the model") && ran.out.contains("refused over"), "{}", ran.out);
+    let form = |kind: &str| {
+        let args = format!("tune --study {{}} --emit {kind} -- sh {{}} {{workers}} {{share}}");
+        train(&args, &[&place.path("study.toml"), &place.path("bench.sh")]).out
+    };
+    for kind in ["text", "env", "sql", "kubectl"] {
+        let text = form(kind);
+        assert!(text.lines().all(|l| l.starts_with('#') || l.starts_with("--")) && text.contains("promised"), "{text}");
+    }
+}
+
+#[test]
+fn an_unmeasured_promise_says_that_it_is_unverified() {
+    let place = Place::new();
+    let study = format!("{STUDY}confirm = 0\n");
+    let found = json(&place, &study, BENCH);
+    let r = &found["recommendation"];
+    assert_eq!(
+        (&r["confirmation"]["verdict"], &r["evidence"]["unverified"]),
+        (&"unverified".into(), &true.into()),
+        "{r}"
+    );
+    assert_eq!(place.read("study.journal").lines().count(), 15, "nothing more was measured");
+    assert!(place.tune(&study, "exit 9", "").out.contains("unverified"));
+    let args = "tune --study {} --emit env -- sh {} {workers} {share}";
+    let ran = train(args, &[&place.path("study.toml"), &place.path("bench.sh")]);
+    assert!(ran.out.starts_with("# study toy: UNVERIFIED"), "{}", ran.out);
+    // Measured later, without a trial more.
+    let found = json(&place, &format!("{STUDY}confirm = 3\n"), BENCH);
+    assert_eq!((found["confirmation"]["rounds"].as_u64(), place.read("study.journal").lines().count()), (Some(3), 18));
+}
+
+#[test]
+fn a_confirmation_minds_guard_rails_and_failures() {
+    let place = Place::new();
+    let study = format!("{STUDY}[[guard_rails]]\nmetric = \"w\"\nat_most = 30\n");
+    let breaks = BENCH.replace("x, w", "x, (t > 13 && w < 20) ? 31 : w");
+    let found = json(&place, &study, &breaks);
+    let none = found["recommendation"]["none_because"].as_str().unwrap_or_default();
+    assert!(none.contains("guard-rail broken: `w` was 31") && none.contains("over 1 round it was"), "{none}");
+    let place = Place::new();
+    let script = format!(
+        "[ \"$FOREGLOW_TUNE_ROUND\" = 2 ] && [ $1 != 28 ] && {{ echo no memory >&2; exit 3; }}\n{}",
+        BENCH.trim_start_matches("#!/bin/sh\n")
+    );
+    let found = json(&place, STUDY, &script);
+    let none = found["recommendation"]["none_because"].as_str().unwrap_or_default();
+    assert!(
+        none.contains("in round 2 the recommended configuration could not be measured") && none.contains("no memory"),
+        "{none}"
+    );
 }
 
 #[test]
@@ -241,11 +338,13 @@ fn forms_that_apply_a_recommendation() {
         ran.out
     };
     let r: Value = serde_json::from_str(&form("json")).expect("JSON");
-    let (w, s) = (r["parameters"]["workers"].to_string(), r["parameters"]["share"].to_string());
+    let share: f64 = r["parameters"]["share"].as_f64().map_or(f64::NAN, |s| (s * 1e12).round() / 1e12);
+    let (w, s) = (r["parameters"]["workers"].to_string(), share.to_string());
     assert!(r["expires"].is_null() && r["effect"][0]["relative"]["i80"].is_array(), "{r}");
     let rest = |text: &str| {
         let (first, rest) = text.split_once('\n').expect("lines");
         assert!(first.contains("study toy: ms -") && first.contains("95 %"), "{first}");
+        assert!(first.contains("measured in turn over 4 rounds"), "{first}");
         rest.replace(&s, "SHARE")
             .replace(&format!(" {w}\n"), " WORKERS\n")
             .replace(&format!("={w}\n"), "=WORKERS\n")

@@ -6,6 +6,7 @@
 //!
 //! Sums run in index order, so the same input gives the same bytes.
 
+mod boundary;
 mod correlation;
 mod distribution;
 mod regression;
@@ -13,6 +14,7 @@ mod resample;
 mod season;
 mod summary;
 
+pub use boundary::Boundary;
 pub use correlation::{autocorrelation, correlation, integrated_autocorrelation_time};
 pub use distribution::{beta_inc, normal_cdf, normal_quantile, normal_sf, student_t_cdf, student_t_quantile};
 pub use regression::{Line, least_squares, theil_sen};

@@ -1,8 +1,8 @@
-use super::blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples, blocks, difference};
-use super::boundary::Boundary;
+use super::blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples, blocks, difference, relative};
 use super::switchback::{Period, compare_periods};
 use crate::{Goal, Relative, SearchError, stats};
 use foreglow_core::Seed;
+use foreglow_core::stats::Boundary;
 use serde::{Deserialize, Serialize};
 
 /// When looking is allowed.
@@ -336,17 +336,14 @@ impl Experiment {
                      blocks of {length}; {FEWEST_BLOCKS} are needed"
                 )
             } else {
-                format!("{fewest} independent blocks of {length} samples: {FEWEST_BLOCKS} an arm are needed")
+                format!(
+                    "not enough independent data yet: {fewest} independent blocks of {length} samples; {FEWEST_BLOCKS} an arm \
+                     are needed"
+                )
             };
             return c;
         };
-        if base != 0.0 {
-            let at = |level: f64| {
-                let w = se * Boundary::Fixed.critical(n, 1.0 - level);
-                [(value - w) / base.abs(), (value + w) / base.abs()]
-            };
-            c.effect = Some(Relative { mean: value / base.abs(), i80: at(0.8), i95: at(0.95) });
-        }
+        c.effect = relative(value, se, n, base);
         let ended = n >= total;
         // The horizon counts blocks, and blocks of a re-estimated length may be one or two more than planned.
         let horizon = if self.spec.analysis == Analysis::Planned { total.max(n) } else { total };

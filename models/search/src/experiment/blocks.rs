@@ -1,4 +1,5 @@
-use crate::stats;
+use crate::{Relative, stats};
+use foreglow_core::stats::Boundary;
 
 /// Length of a block in autocorrelation times: blocks that long are nearly independent, single samples are not.
 pub const BLOCK_TIMES: f64 = 5.0;
@@ -116,6 +117,16 @@ pub(crate) struct Difference {
     pub(crate) n: f64,
     /// Mean of the first arm.
     pub(crate) base: f64,
+}
+
+/// A difference relative to its base, with 80 and 95 % intervals of one look: `t` over `n` observations. `None` when the
+/// base is 0.
+pub(crate) fn relative(value: f64, se: f64, n: f64, base: f64) -> Option<Relative> {
+    let at = |level: f64| {
+        let w = se * Boundary::Fixed.critical(n, 1.0 - level);
+        [(value - w) / base.abs(), (value + w) / base.abs()]
+    };
+    (base != 0.0).then(|| Relative { mean: value / base.abs(), i80: at(0.8), i95: at(0.95) })
 }
 
 /// The second arm against the first; `None` with fewer than 2 blocks in either.

@@ -6,7 +6,6 @@
 
 mod ab;
 mod blocks;
-mod boundary;
 mod switchback;
 #[cfg(test)]
 mod tests;
@@ -16,6 +15,8 @@ pub use ab::{
     Analysis, Arm, Comparison, Decision, Experiment, ExperimentMetric, ExperimentReport, ExperimentSpec, Plan,
 };
 pub use blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples};
-pub use boundary::Boundary;
-pub use switchback::{Period, SwitchbackPlan, compare_periods};
-pub use verify::{GuardWatch, PromiseRecord, Verdict, Verification, VerifyInput, verify};
+pub use foreglow_core::stats::Boundary;
+pub use switchback::{Period, SwitchbackDifference, SwitchbackPlan, compare_periods};
+pub use verify::{
+    BlockMean, GuardMean, GuardWatch, Promise, PromiseRecord, Verdict, Verification, VerifyInput, verify, verify_means,
+};

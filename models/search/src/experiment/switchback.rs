@@ -1,4 +1,5 @@
-use crate::stats;
+use super::blocks::relative;
+use crate::{Relative, stats};
 use foreglow_core::Seed;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -74,4 +75,11 @@ pub struct SwitchbackDifference {
     pub pairs: usize,
     /// Mean without the change.
     pub base: f64,
+}
+
+impl SwitchbackDifference {
+    /// The effect relative to the mean without the change, with intervals over pairs; `None` when that mean is 0.
+    pub fn relative(&self) -> Option<Relative> {
+        relative(self.value, self.se, self.pairs as f64, self.base)
+    }
 }

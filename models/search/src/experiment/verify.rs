@@ -1,8 +1,8 @@
 //! Whether an applied recommendation keeps its promise.
 
-use super::blocks::{FEWEST_BLOCKS, Samples, blocks, difference};
-use super::boundary::Boundary;
+use super::blocks::{FEWEST_BLOCKS, Samples, blocks, relative};
 use crate::{Goal, Relative, stats};
+use foreglow_core::stats::Boundary;
 use serde::{Deserialize, Serialize};
 
 /// A guard-rail to be watched after the change.
@@ -74,59 +74,117 @@ pub struct Verification {
     pub promise_held: Option<bool>,
     /// Blocks before and after.
     pub blocks: [usize; 2],
-    /// Autocorrelation time, in samples.
+    /// Autocorrelation time, in samples; NaN where only means of blocks were given.
     pub autocorrelation_time: f64,
+}
+
+/// The mean of independent blocks: what is left of samples that were cut and aggregated elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockMean {
+    /// The mean.
+    pub mean: f64,
+    /// Its standard error.
+    pub se: f64,
+    /// Blocks behind it.
+    pub blocks: usize,
+}
+
+impl BlockMean {
+    fn of(blocks: &[f64]) -> Self {
+        let n = blocks.len();
+        Self { mean: stats::mean(blocks), se: stats::sd(blocks) / (n as f64).sqrt(), blocks: n }
+    }
+}
+
+/// A guard-rail's metric after the change, as a mean of blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GuardMean {
+    /// The metric's name.
+    pub metric: String,
+    /// What it showed.
+    pub after: BlockMean,
+    /// The limit as a number.
+    pub limit: f64,
+    /// 1: at most the limit; -1: at least.
+    pub sign: f64,
+}
+
+/// What was promised, and how sure a verdict has to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Promise {
+    /// Whether small or large values are good.
+    pub goal: Goal,
+    /// The promised relative change: the 80 % interval.
+    pub expect: [f64; 2],
+    /// The probability of a wrong verdict over all looks together.
+    pub alpha: f64,
+    /// Blocks a side after which the verification ends, decided or not.
+    pub most_blocks: usize,
 }
 
 /// Looks at the data of a change so far; may be called as often as one likes with the error stated: the interval is a
 /// confidence sequence on blocks of 5 autocorrelation times (Waudby-Smith et al. 2021, arXiv 2103.06476).
 pub fn verify(input: &VerifyInput<'_>) -> Verification {
     let b = blocks(&[input.before, input.after]);
-    let counts = [b.arms[0].len(), b.arms[1].len()];
+    let guards: Vec<GuardMean> = input
+        .guards
+        .iter()
+        .map(|g| {
+            let after = BlockMean::of(&blocks(&[Samples::of(g.values)]).arms[0]);
+            GuardMean { metric: g.metric.to_owned(), after, limit: g.limit, sign: g.sign }
+        })
+        .collect();
+    let promise =
+        Promise { goal: input.goal, expect: input.expect, alpha: input.alpha, most_blocks: input.most_blocks };
+    let mut out = verify_means(&promise, [BlockMean::of(&b.arms[0]), BlockMean::of(&b.arms[1])], &guards);
+    out.autocorrelation_time = b.time;
+    out
+}
+
+/// [`verify`] of means of blocks, before and after the change; `autocorrelation_time` is not known then.
+pub fn verify_means(promise: &Promise, sides: [BlockMean; 2], guards: &[GuardMean]) -> Verification {
+    let [before, after] = sides;
     let mut out = Verification {
         verdict: Verdict::Continue,
         reasons: Vec::new(),
         effect: None,
         always: None,
         promise_held: None,
-        blocks: counts,
-        autocorrelation_time: b.time,
+        blocks: [before.blocks, after.blocks],
+        autocorrelation_time: f64::NAN,
     };
-    let broken: Vec<String> = input.guards.iter().filter_map(|g| guard_broken(g, input)).collect();
+    let broken: Vec<String> = guards.iter().filter_map(|g| guard_broken(g, promise)).collect();
     if !broken.is_empty() {
         out.verdict = Verdict::RollBack;
         out.reasons = broken;
     }
-    let fewest = counts[0].min(counts[1]);
+    let fewest = before.blocks.min(after.blocks);
     if fewest < FEWEST_BLOCKS {
         out.reasons.push(format!(
-            "{} and {} blocks of {} samples (5 autocorrelation times): {FEWEST_BLOCKS} on each side are needed",
-            counts[0], counts[1], b.length
+            "{} and {} blocks of 5 autocorrelation times: {FEWEST_BLOCKS} on each side are needed",
+            before.blocks, after.blocks
         ));
         return out;
     }
-    let Some(d) = difference(&b.arms[0], &b.arms[1]).filter(|d| d.base != 0.0) else {
+    let n = 2.0 * before.blocks as f64 * after.blocks as f64 / (before.blocks + after.blocks) as f64;
+    let (value, absolute, base) = (after.mean - before.mean, before.se.hypot(after.se), before.mean);
+    let Some(effect) = relative(value, absolute, n, base) else {
         out.reasons.push("the metric is 0 before the change: a relative effect means nothing".to_owned());
         return out;
     };
-    let (mean, se) = (d.value / d.base.abs(), d.se / d.base.abs());
-    let at = |level: f64| {
-        let z = Boundary::Fixed.critical(d.n, 1.0 - level);
-        [mean - z * se, mean + z * se]
-    };
-    let wide = se * Boundary::Always { best: input.most_blocks as f64 }.critical(d.n, input.alpha);
+    let (mean, se) = (effect.mean, absolute / base.abs());
+    let wide = se * Boundary::Always { best: promise.most_blocks as f64 }.critical(n, promise.alpha);
     let always = [mean - wide, mean + wide];
-    out.effect = Some(Relative { mean, i80: at(0.8), i95: at(0.95) });
+    out.effect = Some(effect);
     out.always = Some(always);
-    let i80 = at(0.8);
-    out.promise_held = Some(i80[0] <= input.expect[1] && input.expect[0] <= i80[1]);
+    out.promise_held = Some(effect.i80[0] <= promise.expect[1] && promise.expect[0] <= effect.i80[1]);
     if out.verdict == Verdict::RollBack {
         return out;
     }
     // In terms of gain: above 0 is good, whatever the direction.
-    let gain = |v: f64| -input.goal.sign() * v;
+    let gain = |v: f64| -promise.goal.sign() * v;
     let (low, high) = (gain(always[0]).min(gain(always[1])), gain(always[0]).max(gain(always[1])));
-    let least = gain(input.expect[0]).min(gain(input.expect[1]));
+    let least = gain(promise.expect[0]).min(gain(promise.expect[1]));
     let percent = |v: f64| format!("{:+.1} %", 100.0 * v);
     if low > 0.0 {
         out.verdict = Verdict::Kept;
@@ -137,7 +195,7 @@ pub fn verify(input: &VerifyInput<'_>) -> Verification {
     } else if high < least {
         out.verdict = Verdict::RollBack;
         out.reasons.push(format!("the change is {}, less than the least that was promised", percent(mean)));
-    } else if fewest >= input.most_blocks {
+    } else if fewest >= promise.most_blocks {
         out.verdict = Verdict::Inconclusive;
         out.reasons.push(format!("after {fewest} blocks the change of {} may still be none", percent(mean)));
     } else {
@@ -152,17 +210,14 @@ pub fn verify(input: &VerifyInput<'_>) -> Verification {
 }
 
 /// The rule that broke, when its metric is beyond the limit at all looks together.
-fn guard_broken(g: &GuardWatch<'_>, input: &VerifyInput<'_>) -> Option<String> {
-    let b = blocks(&[Samples::of(g.values)]);
-    let arm = &b.arms[0];
+fn guard_broken(g: &GuardMean, promise: &Promise) -> Option<String> {
+    let BlockMean { mean, se, blocks } = g.after;
     // A guard-rail ends things early: half the blocks that a gain needs, and one side only.
-    if arm.len() < FEWEST_BLOCKS / 2 {
+    if blocks < FEWEST_BLOCKS / 2 {
         return None;
     }
-    let n = arm.len() as f64;
-    let se = stats::sd(arm) / n.sqrt();
-    let critical = Boundary::Always { best: input.most_blocks as f64 / 2.0 }.critical(n, 2.0 * input.alpha);
-    let mean = stats::mean(arm);
+    let best = promise.most_blocks as f64 / 2.0;
+    let critical = Boundary::Always { best }.critical(blocks as f64, 2.0 * promise.alpha);
     (g.sign * mean - critical * se > g.sign * g.limit)
         .then(|| format!("guard-rail broken: `{}` is {mean:.4} on average, the limit is {:.4}", g.metric, g.limit))
 }

@@ -1,4 +1,4 @@
-use super::{Advice, BreakRisk, Change, MetricEffect, Recommendation, Relative, Status, VerifyPlan};
+use super::{Advice, BreakRisk, Change, MetricEffect, Recommendation, Relative, SMALLEST_EFFECT, Status, VerifyPlan};
 use crate::ascent::{climb_moves, climb_smooth};
 use crate::{Assignment, Effect, Mode, SearchSpace, Study, Surrogate};
 use foreglow_core::Timestamp;
@@ -7,8 +7,6 @@ use sha2::{Digest, Sha256};
 
 /// Random configurations among the candidates.
 const POOL: usize = 160;
-/// Effects below this are not worth a change.
-const SMALLEST_EFFECT: f64 = 0.005;
 
 /// How to advise.
 #[derive(Debug, Clone, PartialEq)]
@@ -267,6 +265,7 @@ impl<'a> Adviser<'a> {
         let mut r = Recommendation {
             id: String::new(),
             study: self.study.spec().name.clone(),
+            kind: self.study.spec().kind,
             status: Status::Proposed,
             trigger: String::new(),
             change,
@@ -279,6 +278,7 @@ impl<'a> Adviser<'a> {
             cost,
             verify,
             rollback,
+            confirmation: None,
             expires: None,
         };
         let content = serde_json::to_vec(&r).map_err(|e| e.to_string())?;

@@ -4,6 +4,28 @@ use super::{Basis, BreakRisk, Driver, Evidence, Nearest, Risk, RiskLevel};
 use crate::trial::{Source, Trial};
 use crate::{Assignment, ChangeCost, Effect, stats};
 
+/// Doubts that are over when the configuration itself was measured in turn with the current one, and their weights.
+const INCLUDES_NONE: (&str, u32) = ("the 95 % interval of the effect includes none", 2);
+const NOTHING_NEAR: (&str, u32) = ("nothing nearer than", 1);
+
+fn level(weight: u32) -> RiskLevel {
+    match weight {
+        0 => RiskLevel::Low,
+        1 | 2 => RiskLevel::Medium,
+        _ => RiskLevel::High,
+    }
+}
+
+/// Takes away the doubts that measuring in turn has settled.
+pub(super) fn settle(risk: &mut Risk) {
+    for (doubt, weight) in [INCLUDES_NONE, NOTHING_NEAR] {
+        let before = risk.reasons.len();
+        risk.reasons.retain(|r| !r.starts_with(doubt));
+        risk.weight -= weight.min(risk.weight) * (before - risk.reasons.len()) as u32;
+    }
+    risk.level = level(risk.weight);
+}
+
 /// What stands beside a recommended change: evidence, risk, effort of checking it, and what matters.
 impl Adviser<'_> {
     pub(super) fn evidence(&self, candidate: &Assignment) -> Evidence {
@@ -49,13 +71,14 @@ impl Adviser<'_> {
             reasons.push(reason);
         };
         if effect.i95.0 <= 0.0 && effect.i95.1 >= 0.0 {
-            add(2, "the 95 % interval of the effect includes none".to_owned());
+            add(INCLUDES_NONE.1, INCLUDES_NONE.0.to_owned());
         }
         if let Some(b) = p_break.iter().find(|b| b.probability > 0.03) {
             add(2, format!("guard-rail `{}` breaks with probability {:.2}", b.metric, b.probability));
         }
         if evidence.nearest.distance > 0.15 {
-            add(1, format!("nothing nearer than {:.2} was measured", evidence.nearest.distance));
+            let (doubt, weight) = NOTHING_NEAR;
+            add(weight, format!("{doubt} {:.2} was measured", evidence.nearest.distance));
         }
         if evidence.basis == Basis::Observational {
             add(
@@ -83,12 +106,7 @@ impl Adviser<'_> {
         if 5 * wrong > self.study.trials().len() {
             add(1, format!("{wrong} of {} trials failed or were unsafe", self.study.trials().len()));
         }
-        let level = match points {
-            0 => RiskLevel::Low,
-            1 | 2 => RiskLevel::Medium,
-            _ => RiskLevel::High,
-        };
-        Risk { level, reasons }
+        Risk { level: level(points), reasons, weight: points }
     }
 
     /// Blocks a side for 80 % power at 5 %: `2 ((1.96 + 0.84) sd / effect)^2`, sd of one block relative to the value.

@@ -4,16 +4,24 @@
 //! difference between candidate and current configuration, in which what is unknown about both cancels.
 
 mod advise;
+mod confirm;
 mod importance;
 mod judge;
 mod partial;
 
 pub use advise::AdviceOptions;
+pub use confirm::{
+    ConfirmVerdict, Confirmation, FEWEST_ROUNDS, MOST_ROUNDS, Round, RoundFailure, Runs, recommended_first,
+    rounds_needed,
+};
 pub use partial::{Curve, CurvePoint, PartialEffect};
 
-use crate::{Assignment, ChangeCost, SearchError, Value};
+use crate::{Assignment, ChangeCost, Kind, SearchError, Value};
 use foreglow_core::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// Effects below this are not worth a change.
+const SMALLEST_EFFECT: f64 = 0.005;
 
 /// One parameter's change; `None` where the parameter is not active on that side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,7 +102,8 @@ pub struct Evidence {
     /// Different contexts (workloads, environments) among them.
     #[serde(default)]
     pub contexts: usize,
-    /// Whether the promise rests on observation alone and nothing was tried on purpose.
+    /// Whether the promise is unchecked: it rests on observation alone and nothing was tried on purpose, or it was to be
+    /// measured in turn with the current configuration and was not.
     #[serde(default)]
     pub unverified: bool,
 }
@@ -132,6 +141,9 @@ pub struct Risk {
     pub level: RiskLevel,
     /// The reasons, in words.
     pub reasons: Vec<String>,
+    /// What the reasons weigh together: 0 is a low risk, 1 and 2 a medium one.
+    #[serde(default)]
+    pub weight: u32,
 }
 
 /// How to find out whether it kept its promise.
@@ -173,10 +185,13 @@ pub enum Status {
 /// A change worth making, with everything needed to decide on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
-    /// Hash of what is said, without `status`, `trigger` and `expires`: the same trials give the same id.
+    /// Hash of what is said, without `status`, `trigger`, `confirmation` and `expires`: the same trials give the same id.
     pub id: String,
     /// The study's name.
     pub study: String,
+    /// Whether the thing itself is configured, or work is allocated.
+    #[serde(default)]
+    pub kind: Kind,
     /// Where it stands.
     pub status: Status,
     /// What made somebody ask.
@@ -201,6 +216,9 @@ pub struct Recommendation {
     pub verify: VerifyPlan,
     /// How to undo it.
     pub rollback: Vec<Change>,
+    /// What measuring it in turn with the current configuration gave, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
     /// When it stops being valid, when the caller gave a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,

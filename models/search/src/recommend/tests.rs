@@ -1,8 +1,11 @@
-use super::super::{Advice, Basis, Recommendation, RiskLevel, Status};
+use super::super::{
+    Advice, Basis, ConfirmVerdict, Confirmation, Recommendation, RiskLevel, Round, RoundFailure, Runs, Status,
+    recommended_first, rounds_needed,
+};
 use super::AdviceOptions;
 use crate::trial::Measurement;
 use crate::{
-    Aggregate, Assignment, Bound, ChangeCost, Goal, GuardRail, Mode, Objective, ParameterSpec, SpaceSpec, Study,
+    Aggregate, Assignment, Bound, ChangeCost, Goal, GuardRail, Kind, Mode, Objective, ParameterSpec, SpaceSpec, Study,
     StudySpec, Value,
 };
 use foreglow_core::{Seed, Timestamp};
@@ -164,4 +167,121 @@ fn time_of_a_recommendation() {
         assert!(matches!(s.recommend(&AdviceOptions::default()), Advice::Change(_)));
     }
     println!("a recommendation from 60 trials: {:.1} ms", start.elapsed().as_secs_f64() * 100.0);
+}
+
+/// Rounds whose metrics follow `effect` (relative), with a drift that is ten times larger, and a little noise.
+fn rounds(n: usize, effect: f64, errors: f64, seed: u64) -> Vec<Round> {
+    let mut rng = Seed(seed).child("rounds").rng();
+    (0..n)
+        .map(|k| {
+            let recommended_first = recommended_first(Seed(seed), k);
+            let mut side = |treated: bool| -> Runs {
+                let place = 2 * k + usize::from(treated != recommended_first);
+                let level = 40.0 * (1.0 - 0.05 * place as f64) * if treated { 1.0 + effect } else { 1.0 };
+                let noise: Vec<f64> = (0..3).map(|_| StandardNormal.sample(&mut rng)).collect();
+                let latency = noise.iter().map(|z| level * (1.0 + 0.005 * z)).collect();
+                let errors = vec![0.014 * if treated { errors } else { 1.0 }];
+                [("latency".to_owned(), latency), ("errors".to_owned(), errors)].into()
+            };
+            Round { recommended_first, current: side(false), recommended: side(true), failed: None }
+        })
+        .collect()
+}
+
+#[test]
+fn a_promise_is_what_was_measured_in_turn_or_nothing() {
+    let s = study(vec![GuardRail::at_most("errors", Bound::TimesBaseline(1.25))], 40, 0.03, 1);
+    let r = change(s.recommend(&AdviceOptions::default()));
+    let of = |rounds: &[Round]| Confirmation::of(&s, &r, rounds, 4).unwrap();
+    let good = of(&rounds(4, -0.2, 1.1, 1));
+    assert_eq!((good.verdict, good.rounds, good.promised), (ConfirmVerdict::Confirmed, 4, r.effect[0].relative));
+    let kept = change(r.clone().confirmed_by(good.clone()));
+    let e = kept.effect[0].relative;
+    assert!((e.mean + 0.2).abs() < 0.02 && e.i95[0] < -0.2 && e.i95[1] > -0.2, "drift cancels: {e:?}");
+    assert_eq!((kept.verify.expect, &kept.id, kept.change == r.change), (e.i80, &r.id, true));
+    assert!((kept.effect[1].relative.mean - 0.1).abs() < 1e-9, "guard-rails are measured too: {:?}", kept.effect[1]);
+    assert!(!kept.evidence.unverified && kept.risk.weight <= r.risk.weight);
+    let again: Recommendation = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+    assert_eq!(again, kept);
+
+    let why = |c: Confirmation| {
+        assert!(c.is_over());
+        none(r.clone().confirmed_by(c))
+    };
+    let promised = format!("promised latency {:+.1} %", 100.0 * r.effect[0].relative.mean);
+    for (effect, part) in [(0.0, "may be none"), (0.2, "worse"), (-0.0001, "may be none")] {
+        let why = why(of(&rounds(4, effect, 1.0, 2)));
+        assert!(why.contains(&promised) && why.contains("over 4 rounds it was ") && why.contains(part), "{why}");
+    }
+    let broken = of(&rounds(1, -0.2, 1.3, 1));
+    assert!(why(broken).contains("`errors` was 0.0182 with the recommended configuration and 0.0140"));
+    let failure = |recommended| {
+        let mut list = rounds(2, -0.2, 1.0, 1);
+        let failed = Some(RoundFailure { recommended, reason: "no memory".into() });
+        list.push(Round { failed, ..Round::default() });
+        of(&list)
+    };
+    assert!(why(failure(true)).contains("round 3 the recommended configuration could not be measured: no memory"));
+    let open = failure(false);
+    assert_eq!((open.verdict, open.rounds), (ConfirmVerdict::Open, 2));
+    assert!(change(r.clone().confirmed_by(open)).evidence.unverified);
+    let skipped = change(r.clone().confirmed_by(Confirmation::skipped(&r).unwrap()));
+    assert!(skipped.evidence.unverified && skipped.effect == r.effect);
+}
+
+#[test]
+fn rounds_are_balanced_and_enough() {
+    let orders: Vec<bool> = (0..40).map(|k| recommended_first(Seed(3), k)).collect();
+    assert!(orders.chunks(2).all(|two| two[0] != two[1]), "ABBA or BAAB");
+    assert!(orders.chunks(2).any(|two| two[0]) && orders.chunks(2).any(|two| two[1]));
+    assert_eq!((rounds_needed(0.3, None), rounds_needed(0.3, Some(0.01))), (4, 4));
+    assert_eq!((rounds_needed(0.05, Some(0.05)), rounds_needed(0.001, Some(0.1))), (10, 12));
+}
+
+/// No effect at all: a wrong confirmation happens at most as often as is said.
+#[test]
+fn nothing_is_rarely_confirmed() {
+    let s = study(vec![], 40, 0.03, 1);
+    let r = change(s.recommend(&AdviceOptions::default()));
+    let wrong = (0..400)
+        .filter(|seed| {
+            let c = Confirmation::of(&s, &r, &rounds(4, 0.0, 1.0, *seed), 4).unwrap();
+            c.verdict == ConfirmVerdict::Confirmed
+        })
+        .count();
+    assert!(wrong <= 20, "{wrong} of 400");
+}
+
+/// What six agents finish of 567 tasks a second under load weights, when agent 2 can do 30 and each other one 120.
+fn served(weights: &Assignment) -> f64 {
+    let weight = |i: usize| number(weights, &format!("weight_a{i}"));
+    let total: f64 = (0..6).map(weight).sum();
+    let done = |i: usize| (567.0 * weight(i) / total).min(if i == 2 { 30.0 } else { 120.0 });
+    (0..6).map(done).sum::<f64>() / 567.0
+}
+
+#[test]
+fn reweighting_by_recommendation_brings_back_what_a_slow_agent_lost() {
+    let mut recovered = Vec::new();
+    for seed in 0..6 {
+        let weights = (0..6).map(|i| ParameterSpec::float(&format!("weight_a{i}"), 0.0, 2.0).current(1.0)).collect();
+        let objective = Objective { metric: "served".into(), aggregate: Aggregate::Mean, goal: Goal::Max };
+        let spec = StudySpec::new("weights", SpaceSpec(weights), objective);
+        let mut s = StudySpec { kind: Kind::Allocation, seed: Seed(seed), ..spec }.check().unwrap();
+        let mut rng = Seed(seed).child("noise").rng();
+        for _ in 0..24 {
+            let (id, y) = {
+                let t = s.ask().unwrap();
+                (t.id, served(&t.parameters))
+            };
+            let z: f64 = StandardNormal.sample(&mut rng);
+            s.tell(id, Measurement::of(y * (1.0 + 0.005 * z))).unwrap();
+        }
+        let r = change(s.recommend(&AdviceOptions::default()));
+        assert_eq!(r.kind, Kind::Allocation);
+        let lost = 1.0 - served(&s.space().current().unwrap());
+        recovered.push(1.0 - (1.0 - served(&r.parameters)) / lost);
+    }
+    assert!(recovered.iter().all(|r| *r > 0.6), "{recovered:?}");
+    assert!(crate::stats::mean(&recovered) > 0.8, "{recovered:?}");
 }

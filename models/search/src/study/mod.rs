@@ -4,9 +4,11 @@ mod safety;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 pub use safety::{AppliedChange, Drift, SafetySpec};
-pub use spec::{Mode, StudySpec, TrialBudget};
+pub use spec::{Kind, Mode, StudySpec, TrialBudget};
+pub use triggers::{Trigger, TriggerKind, TriggerSpec};
 
 use crate::context::Context;
 use crate::designers::Ask;

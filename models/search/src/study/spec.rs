@@ -1,4 +1,4 @@
-use super::{SafetySpec, Study};
+use super::{SafetySpec, Study, TriggerSpec};
 use crate::designers::DesignerKind;
 use crate::{GuardRail, Objective, SearchError, SpaceSpec};
 use foreglow_core::Seed;
@@ -11,6 +11,24 @@ use std::collections::BTreeMap;
 pub struct TrialBudget {
     /// The number of suggested trials; observed ones do not count.
     pub trials: usize,
+}
+
+/// What is tuned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Parameters of the thing itself.
+    #[default]
+    Configuration,
+    /// Who does how much of the work: load weights of agents, numbers of instances.
+    Allocation,
+}
+
+impl Kind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a study is allowed to do.
@@ -45,6 +63,9 @@ pub struct StudySpec {
     /// What is tuned: labels such as `{"service": "a"}`.
     #[serde(default)]
     pub entity: BTreeMap<String, String>,
+    /// Configuration (default) or allocation of work.
+    #[serde(default, skip_serializing_if = "Kind::is_default")]
+    pub kind: Kind,
     /// The search space.
     pub parameters: SpaceSpec,
     /// Rules between parameters that every suggestion keeps, such as `"min_conn < max_conn"`. Default none.
@@ -70,6 +91,9 @@ pub struct StudySpec {
     /// What the study may do. Default `recommend`.
     #[serde(default)]
     pub mode: Mode,
+    /// What opens the study, and resumes it when its trials are spent; watched by a server. Default nothing.
+    #[serde(default, skip_serializing_if = "TriggerSpec::is_default")]
+    pub triggers: TriggerSpec,
     /// What holds changes back.
     #[serde(default, skip_serializing_if = "SafetySpec::is_default")]
     pub safety: SafetySpec,
@@ -88,6 +112,7 @@ impl StudySpec {
         Self {
             name: name.to_owned(),
             entity: BTreeMap::new(),
+            kind: Kind::Configuration,
             parameters,
             rules: Vec::new(),
             objective,
@@ -97,6 +122,7 @@ impl StudySpec {
             designer: DesignerKind::Auto,
             budget: None,
             mode: Mode::Recommend,
+            triggers: TriggerSpec::default(),
             safety: SafetySpec::default(),
             remeasure_every: None,
             seed: Seed::default(),
@@ -127,6 +153,7 @@ impl StudySpec {
             g.check()?;
         }
         self.safety.check()?;
+        self.triggers.check(self.workload.is_some())?;
         if self.mode.is_careful() && self.guard_rails.is_empty() {
             return bad("guard_rails", "are needed in the modes `canary` and `auto`: say what must not break");
         }
