@@ -10,7 +10,7 @@ use foreglow_core::{Forecaster, QUANTILE_LEVELS};
 use foreglow_datasets::Dataset;
 use foreglow_models::evaluate::ltsf_windows;
 use foreglow_models::evaluate::report::{ForecastEntry, ForecastReport, ModelReport, Protocol};
-use foreglow_models::forecast::{TrainSeries, fit};
+use foreglow_models::forecast::{FittedForecaster, ForecasterSpec, TrainSeries, fit};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -53,6 +53,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         })
         .collect();
     let (mut fit_seconds, mut score_seconds, mut reports, mut complete) = (0.0, 0.0, Vec::new(), true);
+    let mut earlier = Vec::new();
     for (place, model) in options.models.iter().enumerate() {
         let start = Instant::now();
         let known: Vec<TrainSeries<'_>> = lanes
@@ -63,9 +64,15 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         let heard = |p: foreglow_models::nn::TrainProgress| {
             progress.set(p.step, p.steps, &format!("validation loss {:.4}", p.validation_loss));
         };
-        let fitted = match model {
-            Contender::Fit(spec) => fit(spec, &known, Some(season), options.seed, &heard).map(|f| f.forecaster),
-            Contender::Ready(fitted, _) => Ok(fitted.clone()),
+        // Training is what costs: a net that an earlier row holds is taken from there.
+        let net = match model {
+            Contender::Fit(ForecasterSpec::Lstm(p)) => earlier.iter().find_map(|f: &FittedForecaster| f.net(p)),
+            _ => None,
+        };
+        let fitted = match (model, net) {
+            (_, Some(net)) => Ok(net),
+            (Contender::Fit(spec), None) => fit(spec, &known, Some(season), options.seed, &heard).map(|f| f.forecaster),
+            (Contender::Ready(fitted, _), None) => Ok(fitted.clone()),
         };
         let fitted = match fitted {
             Ok(fitted) => fitted,
@@ -98,6 +105,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         complete &= judged.iter().all(Option::is_some);
         let entries = judged.into_iter().flatten().flatten().collect();
         reports.push(ModelReport::new(model.kind(), model.role(place), entries));
+        earlier.push(fitted);
         if context.stopped() {
             complete = false;
             break;
