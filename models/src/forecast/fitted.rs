@@ -164,6 +164,11 @@ impl FittedForecaster {
         }
     }
 
+    /// Whether it judges its members on each history, see [`FittedForecaster::plan`].
+    pub fn plans(&self) -> bool {
+        matches!(self, Self::Ensemble(_))
+    }
+
     /// What forecasters that judge their members on a history learn from it; `None` for those that do not, and for a
     /// history too short or constant. Making it costs tens of member fits, following it one of each that serves: keep it
     /// for a series and renew it, say, once a season.

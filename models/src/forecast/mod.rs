@@ -29,6 +29,7 @@ mod seasonal_naive;
 mod seasonality;
 mod series;
 mod spec;
+mod stack;
 mod theta;
 mod weights;
 
