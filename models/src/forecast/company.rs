@@ -146,6 +146,11 @@ impl Setup<'_> {
 }
 
 impl Plan {
+    /// Steps of the season it was made with, 1 = none.
+    pub fn season(&self) -> usize {
+        self.season
+    }
+
     /// The name of the member with the largest weight.
     pub fn leader(&self) -> &'static str {
         self.locals.get(self.weights.leader()).map_or("lstm", |l| l.kind.name())
