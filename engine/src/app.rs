@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::compute::Compute;
 use crate::config::Config;
 use crate::events::Events;
+use crate::forecasts::Forecasts;
 use crate::http::{self, Gate, Quota};
 use crate::live::{Live, Suppression};
 use crate::registry::Registry;
@@ -45,6 +46,8 @@ pub(crate) struct App {
     pub(crate) events: Arc<Events>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) live: Arc<Live>,
+    /// Plans of forecasts from the server's state.
+    pub(crate) forecasts: Forecasts,
     pub(crate) gate: Gate,
     pub(crate) quota: Quota,
     /// Turns true when the server stops; streams end by it.
@@ -90,6 +93,7 @@ impl App {
             events,
             telemetry,
             live,
+            forecasts: Forecasts::default(),
             gate,
             quota,
             stopping,

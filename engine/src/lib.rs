@@ -9,6 +9,7 @@ mod compute;
 mod config;
 mod error;
 mod events;
+mod forecasts;
 mod hash;
 mod http;
 mod live;

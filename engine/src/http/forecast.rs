@@ -4,6 +4,7 @@ use super::extract::{Params, ok, read_body};
 use super::problem::{Problem, ProblemBody};
 use super::wire::{BatchBody, PointBody, SeriesBody};
 use crate::app::App;
+use crate::forecasts::Place;
 use crate::live::{Past, Scope};
 use crate::registry::Loaded;
 use crate::view::number;
@@ -11,6 +12,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use foreglow_core::{Forecaster, History, MetricBatch, MetricKey, QUANTILE_LEVELS, Selector, Step, Timestamp};
 use foreglow_models::forecast::{AutoLocal, AutoLocalParams, FittedForecaster};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,8 +113,11 @@ fn local() -> FittedForecaster {
     FittedForecaster::AutoLocal(AutoLocal { params: AutoLocalParams::default(), season: None })
 }
 
-/// Forecasts one series; every `every`-th step of it is shown.
-fn forecast(f: &FittedForecaster, model: &str, g: &Gridded, w: &Wanted, every: usize) -> SeriesForecast {
+/// Quantiles of so many steps at these levels.
+type Ask<'a> = &'a dyn Fn(&History<'_>, usize, &[f64]) -> Array2<f64>;
+
+/// Forecasts one series by asking `ask`; every `every`-th step of it is shown.
+fn forecast(f: &FittedForecaster, model: &str, g: &Gridded, w: &Wanted, every: usize, ask: Ask<'_>) -> SeriesForecast {
     let history = History { values: &g.values, last: g.last, step: g.step };
     // The median is always told, also where its level was not asked for.
     let mut levels = w.levels.clone();
@@ -122,7 +127,7 @@ fn forecast(f: &FittedForecaster, model: &str, g: &Gridded, w: &Wanted, every: u
         levels.iter().position(|l| *l == 0.5).unwrap_or(0)
     });
     let asked = levels.len() == w.levels.len();
-    let table = f.forecast(&history, w.horizon * every, &levels);
+    let table = ask(&history, w.horizon * every, &levels);
     let rows: Vec<usize> = (0..w.horizon).map(|h| (h + 1) * every - 1).collect();
     let row = |r: usize| {
         let kept = table.row(r).into_iter().enumerate().filter(|(i, _)| asked || *i != middle);
@@ -174,7 +179,8 @@ pub(crate) async fn stateless(
             Some(found) => found,
             None => (&own, "local"),
         };
-        let forecasts = series.iter().map(|g| forecast(forecaster, name, g, &wanted, 1)).collect();
+        let ask: Ask<'_> = &|history, horizon, levels| forecaster.forecast(history, horizon, levels);
+        let forecasts = series.iter().map(|g| forecast(forecaster, name, g, &wanted, 1, ask)).collect();
         Ok::<_, Problem>(ForecastReply { forecasts, refused })
     });
     Ok(ok(&reply.await??))
@@ -254,12 +260,14 @@ pub(crate) async fn from_state(
         levels.transpose().map_err(|e| Problem::bad("invalid_parameter", format!("quantiles: {e}")).at("quantiles"))?;
     let step = params.value::<Step>("step")?;
     let wanted = Wanted::check(horizon, levels)?;
+    let tenant = caller.tenant.clone();
     let scope = Scope { tenant: caller.tenant, session: None };
     let pasts = app.live.pasts(&scope, selectors, SERIES).await?;
     if pasts.len() > SERIES {
         let detail = format!("more than {SERIES} series match: select fewer");
         return Err(Problem::meaningless("too_many_series", detail).at("match[]"));
     }
+    let a = app.clone();
     let reply = app.compute.run(move || {
         let own = local();
         let mut forecasts = Vec::with_capacity(pasts.len());
@@ -270,7 +278,9 @@ pub(crate) async fn from_state(
                 Some(f) => (f, &*loaded.model),
                 None => (&own, "local"),
             };
-            forecasts.push(forecast(f, name, &g, &wanted, every));
+            let place = Place { tenant: tenant.clone(), series: g.key.fingerprint(), model: loaded.model.clone() };
+            let ask: Ask<'_> = &|h, horizon, levels| a.forecasts.quantiles(place.clone(), f, h, horizon, levels);
+            forecasts.push(forecast(f, name, &g, &wanted, every, ask));
         }
         Ok::<_, Problem>(ForecastReply { forecasts, refused: Vec::new() })
     });

@@ -35,6 +35,12 @@ impl RollingPlan {
         let step = positive("step", self.step.unwrap_or(horizon))?;
         Ok(RollingWindows { horizon, windows, step })
     }
+
+    /// How many windows lie inside `rows` rows.
+    pub fn inside(self, rows: usize) -> usize {
+        let step = self.step.unwrap_or(self.horizon).max(1);
+        rows.checked_sub(self.horizon).map_or(0, |room| room / step + 1)
+    }
 }
 
 /// A checked [`RollingPlan`].
@@ -119,6 +125,13 @@ mod tests {
         assert_eq!(w.of(12), [(1, 4..8), (2, 8..12)]);
         assert_eq!(w.of(4), []);
         assert_eq!(w.of(0), []);
+    }
+
+    #[test]
+    fn windows_inside_rows() {
+        let p = plan(4, None, None);
+        assert_eq!([0, 3, 4, 7, 8, 12].map(|rows| p.inside(rows)), [0, 0, 1, 1, 2, 3]);
+        assert_eq!(plan(4, None, Some(1)).inside(7), 4);
     }
 
     #[test]

@@ -80,10 +80,10 @@ impl Setup<'_> {
         let history = self.newest(history);
         self.with(&history, |case| {
             let judged = case.company.judge(&case.past, horizon)?;
-            let weights = Weights::choose(&judged.evidence, self.prior, &case.company.slots());
+            let weights = judged.weights(self.prior);
             let n = case.past.len();
             let estimates = case.company.estimate(case.past.until(n), |i| weights.serves(i));
-            let moves = judged.scores(&weights).moves(self.correction);
+            let moves = judged.scores(self.prior).moves(self.correction);
             Some(Plan {
                 season: case.season,
                 locals: case.company.locals.clone(),
@@ -146,6 +146,11 @@ impl Setup<'_> {
 }
 
 impl Plan {
+    /// Steps of the season it was made with, 1 = none.
+    pub fn season(&self) -> usize {
+        self.season
+    }
+
     /// The name of the member with the largest weight.
     pub fn leader(&self) -> &'static str {
         self.locals.get(self.weights.leader()).map_or("lstm", |l| l.kind.name())

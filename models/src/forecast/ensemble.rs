@@ -1,11 +1,12 @@
 use super::calibrate::{Correction, Scores};
 use super::company::{Plan, Setup};
+use super::judge::Judgement;
 use super::lstm::{LstmForecaster, Training};
 use super::naive::Naive;
 use super::season;
 use super::series::TrainSeries;
 use super::spec::EnsembleParams;
-use super::weights::{Prior, Weights};
+use super::weights::Prior;
 use crate::ModelError;
 use crate::artifact::TensorMap;
 use crate::nn::{OptimizerState, Progress};
@@ -20,8 +21,8 @@ const POOL: usize = 512;
 /// Local members and the global net together, weighted series by series.
 ///
 /// Every member is tried over rolling origins of the series' own past, the net only where it was not trained on what
-/// followed. Weights fall with the sixth power of the absolute error, step by step ahead, and a member more than 15 %
-/// worse than the best does not serve: where a simple member is clearly better the net has no say. What the origins of
+/// followed. Weights fall with a power of the absolute error, by steps ahead, and are then moved to where the combination
+/// would have erred least. A net more than 15 % worse than the best has no say. What the origins of
 /// one series say is joined with what was seen over all series at fitting: the mean relative error of each member, and
 /// the conformal correction of the quantiles by steps ahead (Romano et al. 2019, arXiv 1905.03222). A series never seen
 /// is judged from its own history, with the same prior.
@@ -103,18 +104,15 @@ impl Ensemble {
                 let last = s.start.plus((s.values.len() as i64 - 1) * s.step.ms());
                 let history = History { values, last, step: s.step };
                 let horizon = self.horizon(&history);
-                setup
-                    .with(&history, |case| Some((case.company.judge(&case.past, horizon)?, case.company.slots())))
-                    .flatten()
+                setup.with(&history, |case| case.company.judge(&case.past, horizon)).flatten()
             })
             .collect();
-        let relative: Vec<(usize, Vec<f64>)> = (judged.iter().flatten())
-            .flat_map(|(j, slots)| slots.iter().copied().zip(j.evidence.relative(self.net.is_some())))
-            .collect();
+        let relative: Vec<(usize, Vec<f64>)> = judged.iter().flatten().flat_map(Judgement::relative).collect();
         self.prior = Prior::pool(relative.iter().map(|(s, r)| (*s, r.as_slice())));
         let mut pool = Scores::default();
-        for (j, slots) in judged.iter().flatten() {
-            pool.extend(&j.scores(&Weights::choose(&j.evidence, &self.prior, slots)));
+        let scores: Vec<Scores> = judged.par_iter().flatten().map(|j| j.scores(&self.prior)).collect();
+        for s in &scores {
+            pool.extend(s);
         }
         self.correction = pool.pooled();
     }

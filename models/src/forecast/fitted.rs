@@ -11,7 +11,7 @@ use super::series::TrainSeries;
 use super::spec::ForecasterSpec;
 use crate::ModelError;
 use crate::artifact::TensorMap;
-use crate::nn::{OptimizerState, Progress, TrainReport};
+use crate::nn::{LstmParams, OptimizerState, Progress, TrainReport};
 use foreglow_core::{Forecaster, History, Seed};
 use ndarray::Array2;
 
@@ -164,6 +164,11 @@ impl FittedForecaster {
         }
     }
 
+    /// Whether it judges its members on each history, see [`FittedForecaster::plan`].
+    pub fn plans(&self) -> bool {
+        matches!(self, Self::Ensemble(_))
+    }
+
     /// What forecasters that judge their members on a history learn from it; `None` for those that do not, and for a
     /// history too short or constant. Making it costs tens of member fits, following it one of each that serves: keep it
     /// for a series and renew it, say, once a season.
@@ -179,6 +184,21 @@ impl FittedForecaster {
         } else {
             self.forecast(history, horizon, levels)
         }
+    }
+
+    /// Whether its bands are to be adapted online by how earlier ones held, see [`Adaptive`](super::Adaptive). Members
+    /// on their own are shown as they are.
+    pub fn adapts(&self) -> bool {
+        matches!(self, Self::Ensemble(_))
+    }
+
+    /// The net inside as a forecaster of its own, where fitting an LSTM with `params` on the same series by the same seed
+    /// would give the same one.
+    #[must_use]
+    pub fn net(&self, params: &LstmParams) -> Option<Self> {
+        let Self::Ensemble(f) = self else { return None };
+        let same = f.params.network && f.params.season.is_none() && f.params.lstm == *params;
+        f.net.clone().filter(|_| same).map(|net| Self::Lstm(Box::new(net)))
     }
 
     /// What to know about a forecast from this history: `no_history`, `constant`, `short_history`, `gaps`.

@@ -4,7 +4,11 @@ use super::local::{Estimate, Local, NET_SLOT};
 use super::past::{Past, View};
 use super::quantiles::{LEVELS, MEDIAN};
 use super::seasonality::Seasonality;
-use super::weights::{Evidence, Weights};
+use super::stack::refine;
+use super::weights::{Evidence, Prior, Weights};
+
+/// Parts that origins are divided into, to judge a combination at those it was not made from.
+const FOLDS: usize = 4;
 
 /// Quantiles of the net in scaled units, one row a step ahead.
 pub(super) type NetRows = Vec<[f64; LEVELS]>;
@@ -31,12 +35,21 @@ pub(super) struct Attempt {
     pub(super) net: Option<NetRows>,
 }
 
+/// One rolling origin: what every member said, and what followed.
+pub(super) struct Trial {
+    pub(super) attempt: Attempt,
+    /// NaN = missing. Shorter than the forecast where the history ends.
+    pub(super) actual: Vec<f64>,
+}
+
 /// What the rolling origins say of a series.
 pub(super) struct Judgement {
-    /// How each member did; the net's place is the last.
-    pub(super) evidence: Evidence,
-    /// Origins with what followed, for the calibration of the combination.
-    trials: Vec<(Attempt, Vec<f64>)>,
+    /// In order of time.
+    trials: Vec<Trial>,
+    /// Steps ahead that were tried.
+    span: usize,
+    /// Places of the members in a prior, in order.
+    slots: Vec<usize>,
     /// The least width that a band is measured in.
     floor: f64,
 }
@@ -62,13 +75,8 @@ impl Measured {
 
 impl Company<'_> {
     /// Places of the members in a prior, in order.
-    pub(super) fn slots(&self) -> Vec<usize> {
+    fn slots(&self) -> Vec<usize> {
         self.locals.iter().map(Local::slot).chain(self.net.as_ref().map(|_| NET_SLOT)).collect()
-    }
-
-    /// How many members, the net included.
-    pub(super) fn len(&self) -> usize {
-        self.locals.len() + usize::from(self.net.is_some())
     }
 
     /// Estimates of every local member on `past`; those that `wanted` leaves out are not computed.
@@ -106,48 +114,88 @@ impl Company<'_> {
     ///
     /// Local members are estimated once, on what lies before the first origin, and only carried forward from origin to
     /// origin: every forecast is made from what was known then. The net takes part from the origins whose future it was
-    /// not trained on. `None` when there is no room for an origin.
+    /// not trained on; where there is none of them, one more origin stands where the net's knowledge ends, with as many
+    /// steps as there are. `None` when there is no room for an origin.
     pub(super) fn judge(&self, past: &Past, horizon: usize) -> Option<Judgement> {
         let n = past.len();
         let span = horizon.clamp(1, (n / 4).max(1));
         // Origins stand one horizon apart where there is room, closer otherwise.
         let room = (n / 2).saturating_sub(span);
         let stride = if self.origins > 1 { (room / (self.origins - 1)).clamp(1, span) } else { 1 };
-        let cuts: Vec<usize> =
+        let mut cuts: Vec<usize> =
             (0..self.origins).rev().filter_map(|o| n.checked_sub(span + o * stride)).filter(|c| *c >= 4).collect();
+        let honest_from = self.net.as_ref().map_or(n, |net| net.honest_from);
+        let last = *cuts.last()?;
+        if honest_from > last && honest_from < n {
+            cuts.push(honest_from);
+        }
         let first = *cuts.first()?;
         let estimates = self.estimate(past.until(first), |_| true);
-        let mut evidence = Evidence::new(self.len(), buckets(span));
-        let mut trials = Vec::with_capacity(cuts.len());
-        for cut in cuts {
-            let honest = self.net.as_ref().is_some_and(|n| cut >= n.honest_from);
-            let attempt = self.attempt(past, cut, span, &estimates, honest);
-            let actual = past.raw()[cut..cut + span].to_vec();
-            let errors = |median: &dyn Fn(usize) -> f64| -> Vec<f64> {
-                actual.iter().enumerate().map(|(k, y)| (y - median(k)).abs()).collect()
-            };
-            for (i, l) in attempt.locals.iter().enumerate() {
-                if let Some((median, _)) = l {
-                    evidence.push(i, &errors(&|k| median[k]), honest);
-                }
-            }
-            if let Some(rows) = &attempt.net {
-                evidence.push(self.locals.len(), &errors(&|k| rows[k][MEDIAN]), true);
-            }
-            trials.push((attempt, actual));
-        }
+        let trials = (cuts.into_iter())
+            .map(|cut| {
+                let steps = span.min(n - cut);
+                let attempt = self.attempt(past, cut, steps, &estimates, cut >= honest_from);
+                Trial { attempt, actual: past.raw()[cut..cut + steps].to_vec() }
+            })
+            .collect();
         let (low, high) = past.until(n).range();
-        Some(Judgement { evidence, trials, floor: 1e-3 * (high - low) })
+        Some(Judgement { trials, span, slots: self.slots(), floor: 1e-3 * (high - low) })
     }
 }
 
 impl Judgement {
-    /// How the combination with these weights would have done: its scores, by bucket of steps.
-    pub(super) fn scores(&self, weights: &Weights) -> Scores {
+    /// How each member did at the origins that `kept` names.
+    fn evidence(&self, kept: impl Fn(usize) -> bool) -> Evidence {
+        let mut evidence = Evidence::new(self.slots.len(), buckets(self.span));
+        for (_, t) in self.trials.iter().enumerate().filter(|(i, _)| kept(*i)) {
+            let mut push = |member: usize, median: &dyn Fn(usize) -> f64| {
+                let errors: Vec<f64> = t.actual.iter().enumerate().map(|(k, y)| (y - median(k)).abs()).collect();
+                evidence.push(member, &errors, t.attempt.net.is_some());
+            };
+            for (i, l) in t.attempt.locals.iter().enumerate() {
+                if let Some((median, _)) = l {
+                    push(i, &|k| median[k]);
+                }
+            }
+            if let Some(rows) = &t.attempt.net {
+                push(t.attempt.locals.len(), &|k| rows[k][MEDIAN]);
+            }
+        }
+        evidence
+    }
+
+    /// Mean relative error of each member by bucket, with its place in a prior.
+    pub(super) fn relative(&self) -> Vec<(usize, Vec<f64>)> {
+        let net = self.slots.last() == Some(&NET_SLOT);
+        self.slots.iter().copied().zip(self.evidence(|_| true).relative(net)).collect()
+    }
+
+    /// The weights that all origins together speak for.
+    pub(super) fn weights(&self, prior: &Prior) -> Weights {
+        self.weights_by(prior, |_| true)
+    }
+
+    fn weights_by(&self, prior: &Prior, kept: impl Fn(usize) -> bool) -> Weights {
+        let mut weights = Weights::choose(&self.evidence(&kept), prior, &self.slots);
+        let trials: Vec<&Trial> = self.trials.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, t)| t).collect();
+        refine(&mut weights, &trials);
+        weights
+    }
+
+    /// How the combination would have done, by bucket of steps: every origin is forecast with weights that it had no part
+    /// in, or the bands would be as narrow as weights fitted to the answers make them look (cross-conformal, Vovk 2015,
+    /// doi:10.1007/s10472-013-9368-4).
+    pub(super) fn scores(&self, prior: &Prior) -> Scores {
+        let n = self.trials.len();
+        let folds = FOLDS.min(n);
+        let fold = |i: usize| i * folds / n;
         let mut scores = Scores::default();
-        for (attempt, actual) in &self.trials {
-            if let Some(c) = combine(attempt, weights, actual.len()) {
-                scores.push(&c, actual, self.floor);
+        for f in 0..folds {
+            let weights = self.weights_by(prior, |i| folds == 1 || fold(i) != f);
+            for (_, t) in self.trials.iter().enumerate().filter(|(i, _)| fold(*i) == f) {
+                if let Some(c) = combine(&t.attempt, &weights, t.actual.len()) {
+                    scores.push(&c, &t.actual, self.floor);
+                }
             }
         }
         scores

@@ -7,6 +7,7 @@
 //! times as much unless its plan is kept. Every forecast is a table of quantiles, ascending, finite for any input, and
 //! depends on its history alone.
 
+mod adaptive;
 mod auto_local;
 mod calibrate;
 mod combine;
@@ -28,9 +29,11 @@ mod seasonal_naive;
 mod seasonality;
 mod series;
 mod spec;
+mod stack;
 mod theta;
 mod weights;
 
+pub use adaptive::Adaptive;
 pub use auto_local::AutoLocal;
 pub use company::Plan;
 pub use ensemble::Ensemble;

@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 /// Origins that prior knowledge of a member counts as much as.
 const PRIOR_ORIGINS: f64 = 3.0;
 /// Weights fall with this power of the error.
-const POWER: f64 = 6.0;
-/// A member whose error is above this multiple of the best one's does not serve.
-const GATE: f64 = 1.15;
+const POWER: f64 = 4.0;
+/// A local member whose error is above this multiple of the best one's does not serve. It is wide: what errs differently
+/// helps a mean even where it errs more.
+const GATE: f64 = 2.0;
+/// The same for the net, whose honest origins are few.
+const NET_GATE: f64 = 1.15;
 /// Weights below this share are not worth computing a member for.
-const LEAST: f64 = 0.04;
+const LEAST: f64 = 0.02;
 /// A relative error is at most this: what is far off is far off.
 const WORST: f64 = 20.0;
 
@@ -99,6 +102,11 @@ impl Evidence {
                         }
                         sum / weight
                     })
+                    .scan(f64::NAN, |before, r| {
+                        // Steps further ahead than any origin reached: as the last that was.
+                        *before = if r.is_finite() { r } else { *before };
+                        Some(*before)
+                    })
                     .collect()
             })
             .collect()
@@ -118,8 +126,12 @@ impl Prior {
                 cell.1 += 1;
             }
         }
-        let mean = |c: &(f64, usize)| if c.1 == 0 { 1.0 } else { libm::exp(c.0 / c.1 as f64) };
-        Self { relative: sums.iter().map(|cells| cells.iter().map(mean).collect()).collect() }
+        // What no series says of steps far ahead is taken from the nearest that some do say.
+        let mean = |before: &mut f64, c: &(f64, usize)| {
+            *before = if c.1 == 0 { *before } else { libm::exp(c.0 / c.1 as f64) };
+            Some(*before)
+        };
+        Self { relative: sums.iter().map(|cells| cells.iter().scan(1.0, mean).collect()).collect() }
     }
 
     /// The relative error of a slot at a bucket; the last bucket known speaks for later ones, 1 for a member unknown.
@@ -132,8 +144,9 @@ impl Weights {
     /// Weights from what a series' own origins say and what is known before.
     ///
     /// The expected relative error of a member is the mean of its own, counted once an origin, and the prior, counted
-    /// as 3 origins; weights are its inverse to the sixth power. A member more than 15 % worse than the best at a bucket
-    /// does not serve there: this is the gate that keeps the net off series that a simple member does better.
+    /// as 3 origins; weights are its inverse to the fourth power. A member twice as bad as the best at a bucket does not
+    /// serve there, and the net not when it is 15 % worse: this is the gate that keeps it off series that a simple member
+    /// does better.
     pub(super) fn choose(evidence: &Evidence, prior: &Prior, slots: &[usize]) -> Self {
         let net = slots.last() == Some(&NET_SLOT);
         let own = evidence.relative(net);
@@ -153,7 +166,7 @@ impl Weights {
                         }
                     })
                     .collect();
-                weigh(&expected)
+                weigh(&expected, net)
             })
             .collect();
         Self(rows)
@@ -177,7 +190,7 @@ impl Weights {
     }
 }
 
-fn weigh(expected: &[f64]) -> Vec<f64> {
+fn weigh(expected: &[f64], net: bool) -> Vec<f64> {
     let best = expected.iter().copied().fold(f64::INFINITY, f64::min);
     if !best.is_finite() {
         let mut out = vec![0.0; expected.len()];
@@ -187,11 +200,21 @@ fn weigh(expected: &[f64]) -> Vec<f64> {
         return out;
     }
     let floor = best.max(1e-9);
-    let raw: Vec<f64> =
-        expected.iter().map(|e| if *e <= GATE * floor { (floor / e.max(1e-9)).powf(POWER) } else { 0.0 }).collect();
-    let share = |w: &[f64]| w.iter().sum::<f64>();
-    let total = share(&raw);
-    let kept: Vec<f64> = raw.iter().map(|w| if *w >= LEAST * total { *w } else { 0.0 }).collect();
-    let total = share(&kept);
-    kept.iter().map(|w| w / total).collect()
+    let gate = |i: usize| if net && i + 1 == expected.len() { NET_GATE } else { GATE };
+    let weight = |(i, e): (usize, &f64)| if *e <= gate(i) * floor { (floor / e.max(1e-9)).powf(POWER) } else { 0.0 };
+    let mut out: Vec<f64> = expected.iter().enumerate().map(weight).collect();
+    trim(&mut out);
+    out
+}
+
+/// Drops weights that are too small to compute a member for; the others sum to 1.
+pub(super) fn trim(weights: &mut [f64]) {
+    let total: f64 = weights.iter().sum();
+    for w in weights.iter_mut().filter(|w| **w < LEAST * total) {
+        *w = 0.0;
+    }
+    let total: f64 = weights.iter().sum();
+    for w in weights {
+        *w /= total;
+    }
 }

@@ -2,7 +2,7 @@
 //! fitted on what lies before the first cutoff (and again where `refit` says so), local ones re-estimate at each cutoff.
 
 use super::cost;
-use super::forecast_fit::{fit_all, forecast_lane, step_groups};
+use super::forecast_fit::{fit_all, forecast_lane, step_groups, taken};
 use super::forecast_table::ForecastTable;
 use super::lanes::{Lane, lanes};
 use crate::{Context, TrainError};
@@ -31,6 +31,9 @@ pub struct ForecastOptions {
     pub models: Vec<Contender>,
     /// The windows.
     pub plan: RollingPlan,
+    /// Series end with their last test row, and only windows inside test rows count: as many as fit, whatever `plan` says
+    /// of their number.
+    pub within_test: bool,
     /// Season in steps, of models and of the scale of MASE; `None` = [`calendar_season`] of each series' step.
     pub season: Option<usize>,
     /// When global models are fitted anew.
@@ -58,10 +61,21 @@ pub struct ForecastOutcome {
 /// [`TrainError::Data`] when no series has a window, [`TrainError::Model`] for parameters out of range or when the subject
 /// cannot be fitted; another model that cannot be fitted is left out and named in the settings.
 pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Result<ForecastOutcome, TrainError> {
-    let (lanes, mut notes) = lanes(data, context)?;
+    let (mut lanes, mut notes) = lanes(data, context)?;
+    let mut plan = options.plan;
+    if options.within_test {
+        for lane in &mut lanes {
+            lane.values.truncate(lane.test.end);
+        }
+        plan.windows = lanes.iter().map(|l| plan.inside(l.test.len())).max().filter(|most| *most > 0).or(Some(1));
+    }
     let shortest = lanes.iter().map(|l| l.values.len()).min().unwrap_or(0);
-    let windows = options.plan.check(shortest)?;
-    let plans: Vec<Vec<(usize, Range<usize>)>> = lanes.iter().map(|l| windows.of(l.values.len())).collect();
+    let windows = plan.check(shortest)?;
+    let plan_of = |l: &Lane| {
+        let all = windows.of(l.values.len()).into_iter();
+        all.filter(|w| !options.within_test || w.1.start >= l.test.start).collect()
+    };
+    let plans: Vec<Vec<(usize, Range<usize>)>> = lanes.iter().map(plan_of).collect();
     for (lane, plan) in lanes.iter().zip(&plans) {
         if plan.len() < windows.windows {
             notes.push(format!("{}: {} of {} windows", lane.name(), plan.len(), windows.windows));
@@ -78,7 +92,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
     let groups = step_groups(&lanes, options.season);
     let (mut fit_seconds, mut score_seconds) = (0.0, 0.0);
     let (mut reports, mut table, mut plots, mut times) = (Vec::new(), ForecastTable::default(), Vec::new(), Vec::new());
-    let mut complete = true;
+    let (mut complete, mut earlier) = (true, Vec::new());
     for (place, model) in options.models.iter().enumerate() {
         let start = Instant::now();
         if let Contender::Ready(_, until) = model {
@@ -90,7 +104,8 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
                 model.kind()
             ));
         }
-        let fitted = match fit_all(model, &lanes, &plans, &groups, windows, options, context) {
+        let fit = || fit_all(model, &lanes, &plans, &groups, windows, options, context);
+        let fitted = match taken(model, &earlier).map_or_else(fit, Ok) {
             Ok(fitted) => fitted,
             Err(e) if place == 0 => return Err(e),
             Err(e) => {
@@ -136,6 +151,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
             }
         }
         reports.push(ModelReport::new(model.kind(), model.role(place), entries));
+        earlier.push(fitted);
         if context.stopped() {
             complete = false;
             break;

@@ -6,7 +6,7 @@ use super::lanes::Lane;
 use crate::{Context, TrainError};
 use foreglow_core::{Forecaster, History, QUANTILE_LEVELS, Step};
 use foreglow_models::evaluate::{RollingWindows, calendar_season};
-use foreglow_models::forecast::{FittedForecaster, TrainSeries, fit};
+use foreglow_models::forecast::{Adaptive, FittedForecaster, ForecasterSpec, TrainSeries, fit};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,6 +36,13 @@ pub(super) fn step_groups(lanes: &[Lane], season: Option<usize>) -> Vec<StepGrou
 
 /// Fitted forecasters of one step: for each window number from which on one holds, the forecaster.
 pub(super) type Fitted = Vec<(usize, FittedForecaster)>;
+
+/// The nets of an earlier row's fits, where they are what fitting `model` would give: training is what costs.
+pub(super) fn taken(model: &Contender, earlier: &[BTreeMap<Step, Fitted>]) -> Option<BTreeMap<Step, Fitted>> {
+    let Contender::Fit(ForecasterSpec::Lstm(params)) = model else { return None };
+    let nets = |fits: &Fitted| fits.iter().map(|(n, f)| Some((*n, f.net(params)?))).collect::<Option<Fitted>>();
+    earlier.iter().find_map(|all| all.iter().map(|(step, fits)| Some((*step, nets(fits)?))).collect())
+}
 
 pub(super) fn fit_all(
     model: &Contender,
@@ -113,6 +120,10 @@ pub(super) fn forecast_lane(
             .map(|(_, rows)| history(lane, rows.start))
             .collect();
         out.extend(model.forecast_many(&histories, horizon, &QUANTILE_LEVELS));
+    }
+    if fitted.iter().any(|(_, model)| model.adapts()) {
+        let windows: Vec<Range<usize>> = plan.iter().map(|(_, rows)| rows.clone()).collect();
+        Adaptive::replay(&mut out, &windows, &lane.values);
     }
     out
 }

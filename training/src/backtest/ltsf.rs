@@ -6,11 +6,12 @@ use super::forecast::{Contender, ForecastOptions, ForecastOutcome, history, judg
 use super::lanes::{Lane, lanes};
 use crate::{Context, TrainError};
 use foreglow_core::stats::mean;
-use foreglow_core::{Forecaster, QUANTILE_LEVELS};
+use foreglow_core::{Forecaster, History, QUANTILE_LEVELS};
 use foreglow_datasets::Dataset;
 use foreglow_models::evaluate::ltsf_windows;
 use foreglow_models::evaluate::report::{ForecastEntry, ForecastReport, ModelReport, Protocol};
-use foreglow_models::forecast::{TrainSeries, fit};
+use foreglow_models::forecast::{FittedForecaster, ForecasterSpec, TrainSeries, fit};
+use ndarray::Array2;
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -53,6 +54,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         })
         .collect();
     let (mut fit_seconds, mut score_seconds, mut reports, mut complete) = (0.0, 0.0, Vec::new(), true);
+    let mut earlier = Vec::new();
     for (place, model) in options.models.iter().enumerate() {
         let start = Instant::now();
         let known: Vec<TrainSeries<'_>> = lanes
@@ -63,9 +65,15 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         let heard = |p: foreglow_models::nn::TrainProgress| {
             progress.set(p.step, p.steps, &format!("validation loss {:.4}", p.validation_loss));
         };
-        let fitted = match model {
-            Contender::Fit(spec) => fit(spec, &known, Some(season), options.seed, &heard).map(|f| f.forecaster),
-            Contender::Ready(fitted, _) => Ok(fitted.clone()),
+        // Training is what costs: a net that an earlier row holds is taken from there.
+        let net = match model {
+            Contender::Fit(ForecasterSpec::Lstm(p)) => earlier.iter().find_map(|f: &FittedForecaster| f.net(p)),
+            _ => None,
+        };
+        let fitted = match (model, net) {
+            (_, Some(net)) => Ok(net),
+            (Contender::Fit(spec), None) => fit(spec, &known, Some(season), options.seed, &heard).map(|f| f.forecaster),
+            (Contender::Ready(fitted, _), None) => Ok(fitted.clone()),
         };
         let fitted = match fitted {
             Ok(fitted) => fitted,
@@ -88,7 +96,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
                 }
                 let lane = &lanes[*i];
                 let histories: Vec<_> = rows.iter().map(|r| history(lane, r.start)).collect();
-                let forecasts = fitted.forecast_many(&histories, horizon, &QUANTILE_LEVELS);
+                let forecasts = follow(&fitted, &histories, horizon, season);
                 progress.advance();
                 let entry = |(r, f)| judge(lane, r, r.start - lane.test.start, f, season);
                 Some(rows.iter().zip(&forecasts).filter_map(entry).collect())
@@ -98,6 +106,7 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         complete &= judged.iter().all(Option::is_some);
         let entries = judged.into_iter().flatten().flatten().collect();
         reports.push(ModelReport::new(model.kind(), model.role(place), entries));
+        earlier.push(fitted);
         if context.stopped() {
             complete = false;
             break;
@@ -117,6 +126,22 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         options.seed.child("bootstrap"),
     );
     Ok(ForecastOutcome { report, plots: Vec::new(), columns: Vec::new(), complete })
+}
+
+/// Forecasts of windows one step apart. A forecaster that plans does so once a season, as a server would.
+fn follow(f: &FittedForecaster, histories: &[History<'_>], horizon: usize, season: usize) -> Vec<Array2<f64>> {
+    if !f.plans() {
+        return f.forecast_many(histories, horizon, &QUANTILE_LEVELS);
+    }
+    let made = |some: &[History<'_>]| -> Vec<Array2<f64>> {
+        let plan = f.plan(&some[0], horizon);
+        let one = |h: &History<'_>| match &plan {
+            Some(plan) => f.follow(plan, h, horizon, &QUANTILE_LEVELS),
+            None => f.forecast(h, horizon, &QUANTILE_LEVELS),
+        };
+        some.iter().map(one).collect()
+    };
+    histories.chunks(season.max(1)).flat_map(made).collect()
 }
 
 /// `(x - mean) / sd` by the train rows, population standard deviation as scikit-learn's `StandardScaler`.

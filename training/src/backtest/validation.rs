@@ -80,6 +80,7 @@ impl Validation {
             recipe: String::new(),
             models: Vec::new(),
             plan: RollingPlan { horizon: self.windows.horizon, windows: Some(self.windows.windows), step: None },
+            within_test: false,
             season: self.season,
             refit: Refit::Never,
             seed,

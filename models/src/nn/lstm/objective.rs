@@ -13,8 +13,17 @@ use rand::Rng;
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Windows of one shard; fixed, so that sums do not depend on the number of threads.
+/// Windows of one shard, at most.
 const SHARD: usize = 64;
+/// Numbers of a tensor from which on candle hands element-wise work to a pool of its own: one for all threads, behind one
+/// lock, that spins while it waits. Shards that stay under it keep to their own thread, several times faster on a machine
+/// that does other work too.
+const POOLED: usize = 64 * 1024;
+
+/// Windows of one shard: by the sizes alone, so that sums do not depend on the number of threads.
+fn shard_size(shape: &LstmShape) -> usize {
+    ((POOLED - 1) / (shape.block * DECODER.max(LEVELS))).clamp(4, SHARD)
+}
 
 /// Masked pinball loss of the LSTM forecaster, gradient by candle.
 pub(super) struct LstmObjective<'a> {
@@ -85,8 +94,9 @@ impl Objective for LstmObjective<'_> {
     fn gradient(&self, weights: &[f32], step: usize, gradient: &mut [f32]) -> Result<f64, ModelError> {
         let batch = self.seed.nth(step as u64);
         let factor = 1.0 / (self.batch * self.shape.block) as f64;
-        sum_shards(self.batch.div_ceil(SHARD), gradient, |shard, part| {
-            let range = shard * SHARD..((shard + 1) * SHARD).min(self.batch);
+        let size = shard_size(&self.shape);
+        sum_shards(self.batch.div_ceil(size), gradient, |shard, part| {
+            let range = shard * size..((shard + 1) * size).min(self.batch);
             let examples: Vec<Example> = range.filter_map(|i| self.sampler.draw(batch, i)).collect();
             if examples.is_empty() {
                 return Ok(0.0);
@@ -103,7 +113,7 @@ impl Objective for LstmObjective<'_> {
         let there: f32 = all.iter().flat_map(|e| &e.mask).sum();
         let factor = 1.0 / f64::from(there);
         let parts: Vec<f64> = all
-            .par_chunks(SHARD)
+            .par_chunks(shard_size(&self.shape))
             .map(|examples| {
                 let tape = Tape::new(&self.layout, weights)?;
                 Ok(f64::from(self.loss(&tape, examples, factor, None)?.to_scalar::<f32>()?))

@@ -9,6 +9,25 @@ use foreglow_datasets::write_parquet;
 use foreglow_models::evaluate::RollingPlan;
 use foreglow_models::evaluate::report::{ForecastReport, forecast_html};
 use std::path::Path;
+use std::str::FromStr;
+
+/// How many windows.
+#[derive(Debug, Clone, Copy)]
+enum Windows {
+    Number(usize),
+    WithinTest,
+}
+
+impl FromStr for Windows {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "test" => Ok(Self::WithinTest),
+            _ => text.parse().map(Self::Number).map_err(|_| format!("{text:?}: expected a whole number, or test")),
+        }
+    }
+}
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "--task forecast")]
@@ -16,9 +35,10 @@ pub(super) struct ForecastArgs {
     /// Steps ahead; needed.
     #[arg(long, value_name = "STEPS")]
     horizon: Option<usize>,
-    /// Windows, counted back from the last row; by default a tenth of the shortest series, 1 to 20.
+    /// Windows, counted back from the last row; by default a tenth of the shortest series, 1 to 20. `test`: as many as lie
+    /// inside each series' test rows, counted back from the last of these.
     #[arg(long, value_name = "N")]
-    windows: Option<usize>,
+    windows: Option<Windows>,
     /// Rows between neighbouring windows; by default the horizon.
     #[arg(long, value_name = "ROWS")]
     step: Option<usize>,
@@ -68,10 +88,16 @@ pub(super) fn run(args: &BacktestArgs, seed: Seed, context: &Context, long_term:
             (Some(Contender::Ready(forecaster.clone(), artifact.manifest.training.end)), name)
         }
     };
+    let (windows, within_test) = match f.windows {
+        Some(Windows::Number(n)) => (Some(n), false),
+        Some(Windows::WithinTest) => (None, true),
+        None => (None, false),
+    };
     let options = ForecastOptions {
         recipe: name,
         models: chosen(own, &f.models)?,
-        plan: RollingPlan { horizon, windows: f.windows, step: f.step },
+        plan: RollingPlan { horizon, windows, step: f.step },
+        within_test,
         season: f.season.or(recipe.season),
         refit: f.refit.unwrap_or_default(),
         seed,
