@@ -51,7 +51,8 @@ pub struct CutInput<'a> {
     pub guard_rails: &'a [GuardRail],
     /// The metric that is the load; its mean becomes the context.
     pub workload: Option<&'a str>,
-    /// When something was wrong: trials that overlap are marked.
+    /// When something was wrong: trials that overlap are marked. One that opened while a configuration settled is what that
+    /// configuration did, not a disturbance of it.
     pub incidents: &'a [TimeRange],
     /// When something else changed (a deploy, a scale, a flag): trials that contain it are marked.
     pub other_changes: &'a [Timestamp],
@@ -86,16 +87,40 @@ pub struct CutTrial {
 pub fn cut(input: &CutInput<'_>) -> Result<Vec<CutTrial>, SearchError> {
     check(input)?;
     let series = input.metrics[input.objective.metric.as_str()];
-    let mut out = Vec::with_capacity(input.configurations.len());
-    for (i, c) in input.configurations.iter().enumerate() {
+    let mut runs = Vec::with_capacity(input.configurations.len());
+    for (i, configuration) in input.configurations.iter().enumerate() {
         let next = input.configurations.get(i + 1).map(|n| n.since);
         let end = next.unwrap_or(input.until).min(input.until);
-        if end <= c.since {
-            continue;
+        if end > configuration.since {
+            runs.push(Run::new(input, series, configuration, end, next.is_some_and(|n| n <= input.until)));
         }
-        out.push(one(input, series, c, end, next.is_some_and(|n| n <= input.until)));
     }
-    Ok(out)
+    let settling = |t: Timestamp| runs.iter().any(|r| r.configuration.since <= t && t < r.from);
+    let troubles: Vec<TimeRange> = input.incidents.iter().filter(|i| !settling(i.start)).copied().collect();
+    Ok(runs.iter().map(|r| one(input, series, r, &troubles)).collect())
+}
+
+/// How long one configuration ran.
+struct Run<'a> {
+    configuration: &'a Configuration,
+    /// Autocorrelation time, in steps.
+    tau: f64,
+    /// The end of its warm-up, at most its own end.
+    from: Timestamp,
+    end: Timestamp,
+    replaced: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(input: &CutInput<'_>, s: MetricSeries<'_>, c: &'a Configuration, end: Timestamp, replaced: bool) -> Self {
+        let step = input.step.ms();
+        // The time is estimated past the least warm-up, or the settling itself would look like correlation.
+        let settled = c.since.plus(WARM_UP_STEPS as i64 * step);
+        let tau = stats::integrated_autocorrelation_time(&finite(slice(s, settled, end).1));
+        let tau = if tau.is_finite() { tau.max(1.0) } else { 1.0 };
+        let warm_up = ((WARM_UP_TIMES * tau).ceil() as i64).max(WARM_UP_STEPS as i64) * step;
+        Self { configuration: c, tau, from: c.since.plus(warm_up).min(end), end, replaced }
+    }
 }
 
 impl Study {
@@ -147,15 +172,9 @@ fn finite(values: &[f64]) -> Vec<f64> {
     values.iter().copied().filter(|v| v.is_finite()).collect()
 }
 
-fn one(input: &CutInput<'_>, series: MetricSeries<'_>, c: &Configuration, end: Timestamp, replaced: bool) -> CutTrial {
-    let step = input.step.ms();
-    // The time is estimated past the least warm-up, or the settling itself would look like correlation.
-    let settled = c.since.plus(WARM_UP_STEPS as i64 * step);
-    let tau = stats::integrated_autocorrelation_time(&finite(slice(series, settled, end).1));
-    let tau = if tau.is_finite() { tau.max(1.0) } else { 1.0 };
-    let warm_up = ((WARM_UP_TIMES * tau).ceil() as i64).max(WARM_UP_STEPS as i64) * step;
-    let block = (BLOCK_TIMES * tau).ceil() as i64 * step;
-    let from = c.since.plus(warm_up).min(end);
+fn one(input: &CutInput<'_>, series: MetricSeries<'_>, run: &Run<'_>, troubles: &[TimeRange]) -> CutTrial {
+    let &Run { configuration: c, tau, from, end, replaced } = run;
+    let block = (BLOCK_TIMES * tau).ceil() as i64 * input.step.ms();
     let full = from.plus(block * MOST_BLOCKS as i64);
     let finished = replaced || full <= end;
     let to = full.min(end);
@@ -183,7 +202,7 @@ fn one(input: &CutInput<'_>, series: MetricSeries<'_>, c: &Configuration, end: T
     if finite(slice(series, from, to).1).is_empty() {
         marks.push(Mark::NoData);
     }
-    if input.incidents.iter().any(|r| r.start < to && r.end > c.since) {
+    if troubles.iter().any(|r| r.start < to && r.end > c.since) {
         marks.push(Mark::Incident);
     }
     if input.other_changes.iter().any(|t| *t >= c.since && *t < to) {
@@ -325,6 +344,9 @@ mod tests {
         let trials = cut(&input).unwrap();
         assert_eq!(trials[0].marks, vec![Mark::TwoChanges]);
         assert_eq!(trials[1].marks, vec![Mark::Incident]);
+        // What opened while the second configuration settled is its own doing.
+        let own = [TimeRange { start: at(1002), end: at(1300) }];
+        assert!(cut(&CutInput { incidents: &own, ..w.input() }).unwrap().iter().all(|t| t.marks.is_empty()));
         input.until = at(1012);
         let trials = cut(&input).unwrap();
         assert_eq!(trials[1].marks[0], Mark::TooShort);
