@@ -56,7 +56,7 @@ impl ProfileShape {
             return Self { knots: 0, bins: 0, per_day: 0, minutes: 0, per_hour: 0 };
         }
         let per_day = step.per_day();
-        let per_hour = if per_day % 24 == 0 && per_day >= 96 { per_day / 24 } else { 0 };
+        let per_hour = if per_day.is_multiple_of(24) && per_day >= 96 { per_day / 24 } else { 0 };
         let minutes = per_hour.min(HOUR_BINS);
         Self { knots: per_day.min(DAY_KNOTS), bins: (7 * per_day).min(WEEK_BINS), per_day, minutes, per_hour }
     }
