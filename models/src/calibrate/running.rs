@@ -18,8 +18,9 @@ const PRIOR_EXCESSES: f64 = 10.0;
 /// A value rarer than this (`-ln p`, one in a hundred) is learnt from with little weight: it is more likely what is looked
 /// for than what is usual, and a second one like it should not pass for normal (SPOT learns nothing from alarms).
 ///
-/// This, the weight and the patience below were chosen on surges, shifts, spikes, drops and ramps put into train rows of four sets of
-/// server metrics, and on the labels of the train rows of two more.
+/// This, the weight and the patience below were chosen on surges, shifts, spikes, drops and ramps put into train rows of
+/// four sets of server metrics, and on the labels of the train rows of two more; `detection.md` under `benches/results` says
+/// what was seen on the way.
 const RARE: f64 = 4.6;
 /// Weight of a rare value.
 const RARE_WEIGHT: f64 = 0.01;

@@ -56,7 +56,7 @@ const HEAD: usize = TAILS + 4 * RunningTail::LEN;
 /// and the short level itself with the long one, which sees a slow drift. Day, week and hour of the profile join only
 /// while they make the errors at least a tenth smaller. Each distance in units of its running spread becomes `-ln p` by a
 /// [`RunningTail`], their mean by another one: no alert line is chosen by hand. A value that stays far away for an hour
-/// of steps (60) becomes the new level, so a shift alerts and is then accepted. O(1) a value, under 4 KiB a series.
+/// of steps (60) becomes the new level, so a shift alerts and is then accepted. O(1) a value, under 5 KiB a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BaselineShape {
     profile: ProfileShape,
