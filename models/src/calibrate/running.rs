@@ -33,21 +33,22 @@ const BEGIN_AGAIN: f64 = 100.0;
 const OVER: f64 = 2.0;
 /// Scores closer than this are not told apart.
 const FINEST: f64 = 0.01;
-/// Heaviest tail: beyond it the second moment, from which the shape is taken, does not exist.
-const HEAVIEST: f64 = 0.45;
-
 /// An online map from a raw score (>= 0, in units of about 1, larger is stranger) to `-ln p`, seven numbers of state.
 ///
 /// Three quantiles follow by stochastic approximation (Robbins and Monro 1951, doi:10.1214/aoms/1177729586) with the gain
 /// `1 / (n f(q))`; between them `-ln p` is linear in the score, past the 98 % quantile it follows a generalised Pareto
-/// tail whose scale and shape (>= 0: exponential or heavier) come from the running first and second moment of the
-/// excesses (peaks over a threshold, as SPOT: Siffer et al. 2017, doi:10.1145/3097983.3098144). At any instant the map is
-/// continuous and strictly increasing. O(1).
+/// tail whose mean is the running one of the excesses (peaks over a threshold, as SPOT: Siffer et al. 2017,
+/// doi:10.1145/3097983.3098144) and whose shape (>= 0: exponential or heavier) stays that of the beginning. At any instant
+/// the map is continuous and strictly increasing. O(1).
+///
+/// What is rarer than one in a hundred is learnt from with a hundredth of the weight, and what that takes from the
+/// expectation of each update under the map itself is given back: where nothing but the tail is rare the map is true, where
+/// incidents lie among the values it knows less of them.
 #[derive(Debug)]
 pub struct RunningTail<'a>(&'a mut [f64]);
 
 impl<'a> RunningTail<'a> {
-    /// Numbers of state: observations, three quantiles, two moments of the excess, rare values in a row
+    /// Numbers of state: observations, three quantiles, mean and shape of the excess, rare values in a row
     /// (below 0: values still to learn from whatever they are).
     pub const LEN: usize = 7;
 
@@ -61,25 +62,17 @@ impl<'a> RunningTail<'a> {
 
     /// Writes the state before the first observation: the absolute value of a normal variable, with a heavier tail.
     pub fn reset_half_normal(state: &mut [f64]) {
-        state[..Self::LEN].copy_from_slice(&[0.0, 0.674, 1.645, 2.326, 0.5, 0.6, 0.0]);
+        state[..Self::LEN].copy_from_slice(&[0.0, 0.674, 1.645, 2.326, 0.5, 1.0 / 7.0, 0.0]);
     }
 
     /// Writes the state before the first observation: exponential with mean 1, as `-ln p` is when p is uniform.
     pub fn reset_exponential(state: &mut [f64]) {
-        state[..Self::LEN].copy_from_slice(&[0.0, NEG_LN_TAILS[0], NEG_LN_TAILS[1], NEG_LN_TAILS[2], 1.0, 2.0, 0.0]);
+        state[..Self::LEN].copy_from_slice(&[0.0, NEG_LN_TAILS[0], NEG_LN_TAILS[1], NEG_LN_TAILS[2], 1.0, 0.0, 0.0]);
     }
 
     /// Writes the state before the first observation: the mean of three `-ln p` that are independent and true.
     pub fn reset_mean_of_three(state: &mut [f64]) {
-        state[..Self::LEN].copy_from_slice(&[0.0, 0.891, 1.774, 2.506, 0.42, 0.36, 0.0]);
-    }
-
-    /// Scale and shape of the tail.
-    fn tail(&self) -> (f64, f64) {
-        let (m1, m2) = (self.0[4], self.0[5]);
-        let variance = (m2 - m1 * m1).max(0.0);
-        let shape = if variance > m1 * m1 { (0.5 * (1.0 - m1 * m1 / variance)).min(HEAVIEST) } else { 0.0 };
-        (m1 * (1.0 - shape), shape)
+        state[..Self::LEN].copy_from_slice(&[0.0, 0.891, 1.774, 2.506, 0.42, 0.02, 0.0]);
     }
 
     /// `-ln p` of a raw score; NaN for NaN.
@@ -97,8 +90,8 @@ impl<'a> RunningTail<'a> {
         } else if raw <= s[3] {
             line(s[2], at(1), s[3], at(2))
         } else {
-            let (scale, shape) = self.tail();
-            let e = (raw - s[3]) / scale;
+            let shape = s[5];
+            let e = (raw - s[3]) / (s[4] * (1.0 - shape));
             at(2) + if shape > 1e-6 { libm::log1p(shape * e) / shape } else { e }
         };
         y.clamp(0.0, MOST)
@@ -116,31 +109,16 @@ impl<'a> RunningTail<'a> {
 
     /// Learns from a raw score; NaN is passed over.
     pub fn learn(&mut self, raw: f64) {
-        self.learn_with(raw, 1.0);
-    }
-
-    /// As [`RunningTail::learn`], but from what is rarer than one in a hundred with a hundredth of the weight, and corrected
-    /// for it: where nothing but the tail itself is rare both end at the same map (its shape stays that of the beginning),
-    /// where incidents lie among the values this one knows less of them.
-    pub fn learn_warily(&mut self, raw: f64) {
-        self.learn_with(raw, RARE_WEIGHT);
-    }
-
-    /// Learns with the weight `rare` from rare values. What a smaller weight takes from the expectation of each update under
-    /// the map itself is given back, so that only what the map does not expect weighs less.
-    fn learn_with(&mut self, raw: f64, rare: f64) {
         if raw.is_nan() {
             return;
         }
-        let is_rare = rare < 1.0 && self.neg_ln_p(raw) > RARE;
+        let is_rare = self.neg_ln_p(raw) > RARE;
         let s = &mut *self.0;
-        if rare < 1.0 {
-            s[6] = if s[6] < 0.0 || is_rare { s[6] + 1.0 } else { (s[6] - 1.0).max(0.0) };
-            if s[6] >= ACCEPTED {
-                (s[0], s[6]) = (0.0, -BEGIN_AGAIN);
-            }
+        s[6] = if s[6] < 0.0 || is_rare { s[6] + 1.0 } else { (s[6] - 1.0).max(0.0) };
+        if s[6] >= ACCEPTED {
+            (s[0], s[6]) = (0.0, -BEGIN_AGAIN);
         }
-        let weight = if is_rare && s[6] >= 0.0 { rare } else { 1.0 };
+        let weight = if is_rare && s[6] >= 0.0 { RARE_WEIGHT } else { 1.0 };
         s[0] = (s[0] + 1.0).min(MEMORY);
         let n = s[0] + PRIOR;
         // Slopes of -ln p right of each quantile give the density there: f = tail x slope.
@@ -149,29 +127,16 @@ impl<'a> RunningTail<'a> {
             (NEG_LN_TAILS[2] - NEG_LN_TAILS[1]) / (s[3] - s[2]),
             1.0 / s[4],
         ];
-        let p_rare = libm::exp(-RARE);
         if raw > s[3] {
             let e = (raw - s[3]).min(LARGEST_EXCESS * s[4]);
-            // The moments see only exceedances: one observation in fifty.
-            let gain = weight / (s[0] * TAILS[2] + PRIOR_EXCESSES);
-            if rare < 1.0 {
-                // The mean of an exponential excess, its part past the rare one weighed: of `share` above it.
-                let share = p_rare / TAILS[2];
-                let first = share * (1.0 - libm::log(share));
-                let seen = (1.0 - first + rare * first) / (1.0 - share + rare * share);
-                // Where what is past the rare one weighs nothing, the mean of the rest moves only an eighth of the way that
-                // the scale is off by: longer steps make up for it. Nor does the rest tell the shape.
-                let before = s[4];
-                s[4] += (OVER * gain).min(0.3) * (e / seen - s[4]);
-                s[5] *= (s[4] / before) * (s[4] / before);
-            } else {
-                s[4] += gain * (e - s[4]);
-                s[5] += gain * (e * e - s[5]);
-            }
+            // The mean sees only exceedances: one observation in fifty. Where what is past the rare one weighs nothing, it
+            // moves only an eighth of the way that it is off by: longer steps make up for it.
+            let gain = OVER * weight / (s[0] * TAILS[2] + PRIOR_EXCESSES);
+            s[4] += gain.min(0.3) * (e / weighed_mean(s[5]) - s[4]);
         }
         for i in 0..3 {
             let up = if raw > s[i + 1] { weight * (1.0 - TAILS[i]) } else { 0.0 };
-            let down = if raw > s[i + 1] { 0.0 } else { TAILS[i] - (1.0 - rare) * p_rare };
+            let down = if raw > s[i + 1] { 0.0 } else { TAILS[i] - (1.0 - RARE_WEIGHT) * libm::exp(-RARE) };
             s[i + 1] += (up - down) / (n * TAILS[i] * slopes[i]);
         }
         // Strictly ascending, whatever the data; a hundredth of the unit is never unusual.
@@ -179,8 +144,17 @@ impl<'a> RunningTail<'a> {
         s[2] = s[2].max(s[1] * 1.001);
         s[3] = s[3].max(s[2] * 1.001);
         s[4] = s[4].max(FINEST);
-        s[5] = s[5].max(s[4] * s[4]);
     }
+}
+
+/// The mean of an excess of mean 1 and this shape (generalised Pareto) when its part past the rare one is weighed.
+fn weighed_mean(shape: f64) -> f64 {
+    let log_share = RARE - NEG_LN_TAILS[2];
+    let scale = 1.0 - shape;
+    let rare = if shape > 1e-6 { scale * libm::expm1(shape * log_share) / shape } else { log_share };
+    let share = libm::exp(-log_share);
+    let first = share * (rare + (scale + shape * rare) / (1.0 - shape));
+    (1.0 - (1.0 - RARE_WEIGHT) * first) / (1.0 - (1.0 - RARE_WEIGHT) * share)
 }
 
 #[cfg(test)]
@@ -191,7 +165,7 @@ mod tests {
     use rand::Rng;
 
     #[test]
-    fn a_wary_map_is_true_where_nothing_is_wrong() {
+    fn is_true_where_nothing_is_wrong() {
         let mut rng = Seed(5).rng();
         let mut s = [0.0; RunningTail::LEN];
         for normal in [false, true] {
@@ -207,7 +181,7 @@ mod tests {
                 for (h, p) in hits.iter_mut().zip([0.1, 0.01, 0.001]) {
                     *h += f64::from(u8::from(i >= 5000 && y >= -f64::ln(p))) / (p * f64::from(n));
                 }
-                t.learn_warily(x);
+                t.learn(x);
             }
             assert!(
                 hits.iter().all(|h| (0.4..2.0).contains(h)),

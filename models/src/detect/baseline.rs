@@ -195,13 +195,13 @@ impl BaselineShape {
             let mut tail = RunningTail::new(&mut head[TAILS + k * RunningTail::LEN..]);
             let raw = in_direction(z, worse);
             sum += tail.neg_ln_p(raw);
-            tail.learn_warily(raw);
+            tail.learn(raw);
         }
         let mut tail = RunningTail::new(&mut head[TAILS + 3 * RunningTail::LEN..]);
         if ready_in == 0 {
             out.neg_ln_p = tail.neg_ln_p(sum / 3.0);
         }
-        tail.learn_warily(sum / 3.0);
+        tail.learn(sum / 3.0);
 
         // Learning. A spread may grow from nothing once values of another size have come.
         let least = 0.01 * head[SIZE];

@@ -74,7 +74,7 @@ pub(super) fn start(members: &[Member], parts: &GroupParts, baseline: &BaselineS
 fn recalibrated(state: &mut [f64], neg_ln_p: f64) -> f64 {
     let mut tail = RunningTail::new(state);
     let said = tail.neg_ln_p(neg_ln_p);
-    tail.learn_warily(neg_ln_p);
+    tail.learn(neg_ln_p);
     said
 }
 

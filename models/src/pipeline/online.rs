@@ -79,7 +79,7 @@ pub(super) fn score(rules: &[SignalRule], state: &mut ScoreState, row: &Row<'_>,
     let mut tail = RunningTail::new(head);
     // One signal is calibrated already; the mean of several is not.
     let p = if n == 1 { raw } else { tail.neg_ln_p(raw) };
-    tail.learn_warily(raw);
+    tail.learn(raw);
     out.neg_ln_p =
         if any_limit && p.is_nan() { state.line } else { SignalRule::hold_group(any_counts, any_limit, p, state.line) };
     out.members[0] = out.neg_ln_p;
