@@ -1,6 +1,7 @@
 use super::amplitude::{AmplitudeDetector, ShiftDetector};
 use super::autoencoder::AutoencoderDetector;
 use super::cluster::ClusterDetector;
+use super::neighbours::NeighboursDetector;
 use super::pca::PcaDetector;
 use super::residual::ResidualDetector;
 use super::spec::DetectorSpec;
@@ -23,6 +24,8 @@ pub enum FittedDetector {
     Autoencoder(Box<AutoencoderDetector>),
     /// Operating states.
     Cluster(Box<ClusterDetector>),
+    /// Distance from the nearest remembered row.
+    Neighbours(Box<NeighboursDetector>),
     /// Error of a forecaster.
     Residual(Box<ResidualDetector>),
     /// Distance from the train median.
@@ -70,9 +73,12 @@ pub fn fit_detector(
     let width = first.values.ncols();
     let plain = |detector| Ok(Some(DetectorFit { detector, optimizer: None }));
     let seed = seed.child(spec.kind());
+    if width < 2 && spec.compares_signals() {
+        return Ok(None);
+    }
     match spec {
-        DetectorSpec::Pca(p) if width > 1 => plain(FittedDetector::Pca(PcaDetector::fit(stacked(groups)?.view(), p)?)),
-        DetectorSpec::Autoencoder(p) if width > 1 => {
+        DetectorSpec::Pca(p) => plain(FittedDetector::Pca(PcaDetector::fit(stacked(groups)?.view(), p)?)),
+        DetectorSpec::Autoencoder(p) => {
             let rows: Vec<f32> = stacked(groups)?.iter().map(|v| *v as f32).collect();
             let fit = match before {
                 Some((FittedDetector::Autoencoder(old), optimizer)) => {
@@ -85,11 +91,11 @@ pub fn fit_detector(
                 optimizer: Some(fit.optimizer),
             }))
         }
-        // Without weights, or with nothing to compare a single signal with.
-        DetectorSpec::Baseline(_)
-        | DetectorSpec::Persistence(_)
-        | DetectorSpec::Pca(_)
-        | DetectorSpec::Autoencoder(_) => Ok(None),
+        DetectorSpec::Baseline(_) | DetectorSpec::Persistence(_) => Ok(None),
+        DetectorSpec::Neighbours(p) => {
+            let rows: Vec<ArrayView2<'_, f64>> = groups.iter().map(|g| g.values).collect();
+            plain(FittedDetector::Neighbours(Box::new(NeighboursDetector::fit(&rows, p)?)))
+        }
         DetectorSpec::Cluster(p) => {
             let rows: Vec<f64> = stacked(groups)?.iter().copied().collect();
             let states = OperatingStates::fit(&rows, width, &p.spec(), seed)?;
@@ -136,6 +142,7 @@ impl FittedDetector {
             Self::Pca(d) => d,
             Self::Autoencoder(d) => d.as_ref(),
             Self::Cluster(d) => d.as_ref(),
+            Self::Neighbours(d) => d.as_ref(),
             Self::Residual(d) => d.as_ref(),
             Self::Amplitude(d) => d,
             Self::Shift(d) => d,
@@ -169,6 +176,7 @@ impl FittedDetector {
             Self::Pca(d) => d.save(map, prefix),
             Self::Autoencoder(d) => d.save(map, prefix),
             Self::Cluster(d) => d.states.save(map, prefix),
+            Self::Neighbours(d) => d.save(map, prefix),
             Self::Residual(d) => d.save(map, prefix)?,
             Self::Amplitude(d) => d.save(map, prefix),
             Self::Shift(d) => d.save(map, prefix),
@@ -186,6 +194,7 @@ impl FittedDetector {
             b"pca" => Self::Pca(PcaDetector::load(map, prefix)?),
             b"autoencoder" => Self::Autoencoder(Box::new(AutoencoderDetector::load(map, prefix)?)),
             b"cluster" => Self::Cluster(Box::new(ClusterDetector { states: OperatingStates::load(map, prefix)? })),
+            b"neighbours" => Self::Neighbours(Box::new(NeighboursDetector::load(map, prefix)?)),
             b"residual" => Self::Residual(Box::new(ResidualDetector::load(map, prefix)?)),
             b"amplitude" => Self::Amplitude(AmplitudeDetector::load(map, prefix)?),
             b"shift" => Self::Shift(ShiftDetector::load(map, prefix)?),

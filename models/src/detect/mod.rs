@@ -9,6 +9,7 @@ mod baseline;
 mod cluster;
 mod drift;
 mod fitted;
+mod neighbours;
 mod pca;
 mod profile;
 mod residual;
@@ -19,10 +20,11 @@ pub use autoencoder::AutoencoderDetector;
 pub use baseline::{BaselineShape, SeriesScore};
 pub use cluster::ClusterDetector;
 pub use fitted::{DetectorFit, FittedDetector, ScaledRows, fit_detector};
+pub use neighbours::NeighboursDetector;
 pub use pca::PcaDetector;
 pub(crate) use pca::principal_directions;
 pub use residual::ResidualDetector;
 pub use spec::{
-    AmplitudeParams, AutoencoderMember, BaselineParams, ClusterParams, DetectorSpec, Judge, PcaParams,
-    PersistenceParams, ResidualParams, ShiftParams,
+    AmplitudeParams, AutoencoderMember, BaselineParams, ClusterParams, DetectorSpec, Judge, NeighboursParams,
+    PcaParams, PersistenceParams, ResidualParams, ShiftParams,
 };

@@ -19,6 +19,8 @@ pub enum DetectorSpec {
     Cluster(ClusterParams),
     /// Error of a forecaster.
     Residual(ResidualParams),
+    /// Distance from the nearest remembered row of train.
+    Neighbours(NeighboursParams),
     /// Distance from the centre of train.
     Amplitude(AmplitudeParams),
     /// Recent mean against the longer past.
@@ -153,6 +155,26 @@ impl ClusterParams {
     }
 }
 
+/// Unchecked parameters of the nearest-neighbour member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NeighboursParams {
+    /// Rows of train that are remembered, evenly spaced, 16 to 20,000, default 1000.
+    pub bank: usize,
+    /// Steps of the running mean that rows are smoothed by, 1 (not at all) to 1000, default 5.
+    pub steps: usize,
+    /// Scaled values are held inside ± this, 0.1 to 1e6, default 3.
+    pub clip: f64,
+    /// Steps in which a lasting distance becomes normal, default 1440; 0 = never.
+    pub adapt: usize,
+}
+
+impl Default for NeighboursParams {
+    fn default() -> Self {
+        Self { bank: 1000, steps: 5, clip: 3.0, adapt: ADAPT }
+    }
+}
+
 /// Unchecked parameters of the residual member.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -202,8 +224,8 @@ impl Default for PersistenceParams {
 }
 
 impl DetectorSpec {
-    /// The members of the recommended recipe: what two linear models and a net leave over, amplitude as it is, how long it
-    /// lasts, and for small groups what is new to the online baseline.
+    /// The members of the recommended recipe: what two linear models and a net leave over, the distance from all that was
+    /// seen, amplitude as it is, how long it lasts, and for small groups what is new to the online baseline.
     ///
     /// Chosen without labels, on faults injected into later train rows of server data and on false alarms there: members
     /// that judge signals one by one raised ten times the false alarms of those that judge rows, a slow centre and the
@@ -213,6 +235,7 @@ impl DetectorSpec {
             Self::Pca(PcaParams::default()),
             Self::Pca(PcaParams { variance: 0.99, ..PcaParams::default() }),
             Self::Autoencoder(AutoencoderMember::default()),
+            Self::Neighbours(NeighboursParams::default()),
             Self::Amplitude(AmplitudeParams::default()),
             Self::Baseline(BaselineParams::default()),
             Self::Persistence(PersistenceParams::default()),
@@ -238,6 +261,12 @@ impl DetectorSpec {
                 p.net.check()
             }
             Self::Cluster(p) => p.spec().check(),
+            Self::Neighbours(p) => {
+                within("neighbours.bank", p.bank as f64, 16.0, 20_000.0)?;
+                within("neighbours.steps", p.steps as f64, 1.0, 1000.0)?;
+                within("neighbours.clip", p.clip, 0.1, 1e6)?;
+                within("neighbours.adapt", p.adapt as f64, 0.0, 1e7)
+            }
             Self::Residual(p) => {
                 p.forecaster.check()?;
                 within("residual.every", p.every as f64, 1.0, 256.0)?;
@@ -258,6 +287,7 @@ impl DetectorSpec {
             Self::Pca(_) => "pca",
             Self::Autoencoder(_) => "autoencoder",
             Self::Cluster(_) => "cluster",
+            Self::Neighbours(_) => "neighbours",
             Self::Residual(_) => "residual",
             Self::Amplitude(_) => "amplitude",
             Self::Shift(_) => "shift",
@@ -267,6 +297,11 @@ impl DetectorSpec {
 
     /// Whether it holds weights that groups may share; the others are statistics of a group or learn online.
     pub fn has_weights(&self) -> bool {
-        matches!(self, Self::Pca(_) | Self::Autoencoder(_) | Self::Cluster(_) | Self::Residual(_))
+        matches!(self, Self::Pca(_) | Self::Autoencoder(_) | Self::Cluster(_) | Self::Neighbours(_) | Self::Residual(_))
+    }
+
+    /// Whether it compares signals with one another: where there is one it has nothing to say.
+    pub fn compares_signals(&self) -> bool {
+        matches!(self, Self::Pca(_) | Self::Autoencoder(_) | Self::Neighbours(_))
     }
 }

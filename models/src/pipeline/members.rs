@@ -37,9 +37,8 @@ impl Member {
             .iter()
             .enumerate()
             .filter(|(_, d)| match d {
-                DetectorSpec::Pca(_) | DetectorSpec::Autoencoder(_) => signals > 1,
                 DetectorSpec::Baseline(p) => signals <= p.up_to,
-                _ => true,
+                other => signals > 1 || !other.compares_signals(),
             })
             .collect();
         if chosen.iter().all(|(_, d)| matches!(d, DetectorSpec::Persistence(_))) {
@@ -57,7 +56,7 @@ impl Member {
                     DetectorSpec::Persistence(p) => (Role::Persistence { steps: p.steps }, Scope::Group),
                     DetectorSpec::Pca(p) => (Role::Detector(*at), by_row(&p.judge)),
                     DetectorSpec::Autoencoder(p) => (Role::Detector(*at), by_row(&p.judge)),
-                    DetectorSpec::Cluster(_) => (Role::Detector(*at), Scope::Group),
+                    DetectorSpec::Cluster(_) | DetectorSpec::Neighbours(_) => (Role::Detector(*at), Scope::Group),
                     DetectorSpec::Amplitude(p) => (Role::Detector(*at), by_row(&p.judge)),
                     DetectorSpec::Residual(_) | DetectorSpec::Shift(_) => (Role::Detector(*at), Scope::Signal),
                 };
