@@ -103,6 +103,7 @@ impl Live {
             scopes: HashMap::new(),
             suppressions: Arc::clone(&suppressions),
             sink: sink.clone(),
+            unsaved: Vec::new(),
         };
         Self {
             shards: (0..shards).map(|i| Shard::new(state(i))).collect(),

@@ -9,9 +9,12 @@ use crate::registry::Loaded;
 use crate::store::{GroupBlob, ask};
 use foreglow_core::{Labels, MetricBatch, Timestamp};
 use foreglow_models::monitor::{GroupInfo, Monitor, MonitorOptions, Observation, StepResult};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+
+/// Bytes of state that a shard hands over to be saved at once.
+const AT_ONCE: usize = 2 << 20;
 
 /// Work for a shard, done in the order it came.
 pub(super) type Task = Box<dyn FnOnce(&mut ShardState) + Send>;
@@ -113,6 +116,8 @@ pub(super) struct ShardState {
     pub(super) scopes: HashMap<Scope, ScopeState>,
     pub(super) suppressions: Suppressions,
     pub(super) sink: Sink,
+    /// Groups that changed and are not saved yet: scope, pipeline, id.
+    pub(super) unsaved: Vec<(Scope, Arc<str>, String)>,
 }
 
 impl ShardState {
@@ -210,8 +215,8 @@ impl ShardState {
         self.sink.put(scope, served, o, now)
     }
 
-    /// Notices silence and hands over the groups that changed.
-    pub(super) fn tick(&mut self, now: Timestamp) -> Vec<GroupBlob> {
+    /// Notices silence and notes which groups changed.
+    pub(super) fn tick(&mut self, now: Timestamp) {
         let live: Vec<(Scope, Arc<Loaded>)> = self
             .scopes
             .iter()
@@ -227,15 +232,31 @@ impl ShardState {
                 tracing::error!(error = %e, "silence could not be written down");
             }
         }
-        self.changed()
+        self.note_changed();
     }
 
-    /// The states of groups that changed since the last call.
-    pub(super) fn changed(&mut self) -> Vec<GroupBlob> {
-        let mut out = Vec::new();
+    /// Notes which groups changed since the last call, for [`ShardState::take_unsaved`].
+    pub(super) fn note_changed(&mut self) {
         for (scope, state) in self.scopes.iter_mut().filter(|(s, _)| s.session.is_none()) {
             for served in state.monitors.values_mut() {
-                out.extend(blobs(scope, served));
+                let dirty = served.monitor.take_dirty();
+                let key = &served.loaded.state_key;
+                self.unsaved.extend(dirty.into_iter().map(|id| (scope.clone(), key.clone(), id)));
+            }
+        }
+    }
+
+    /// States of some of the noted groups, about [`AT_ONCE`] bytes; none when all were taken.
+    pub(super) fn take_unsaved(&mut self) -> Vec<GroupBlob> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        while bytes < AT_ONCE
+            && let Some((scope, key, id)) = self.unsaved.pop()
+        {
+            // A monitor that panicked is gone with what it had not saved.
+            let served = self.scopes.get(&scope).and_then(|s| s.monitors.get(&key));
+            if let Some(blob) = served.and_then(|s| blob(&scope, s, id)) {
+                bytes += blob.state.len();
+                out.push(blob);
             }
         }
         out
@@ -247,7 +268,10 @@ impl ShardState {
         let mut out = Vec::new();
         for (_, mut gone) in state.monitors.extract_if(|key, _| !served.contains(key)) {
             if scope.session.is_none() {
-                out.extend(blobs(scope, &mut gone));
+                let key = gone.loaded.state_key.clone();
+                let noted = self.unsaved.extract_if(.., |(s, k, _)| s == scope && *k == key).map(|n| n.2);
+                let ids: BTreeSet<String> = noted.chain(gone.monitor.take_dirty()).collect();
+                out.extend(ids.into_iter().filter_map(|id| blob(scope, &gone, id)));
             }
         }
         out
@@ -269,16 +293,12 @@ impl ShardState {
     }
 }
 
-fn blobs(scope: &Scope, served: &mut Served) -> Vec<GroupBlob> {
-    let dirty = served.monitor.take_dirty();
-    let blob = |id: String| {
-        let state = served.monitor.export_group(&id)?;
-        Some(GroupBlob {
-            tenant: scope.tenant.to_string(),
-            pipeline: served.loaded.state_key.to_string(),
-            group: id,
-            state,
-        })
-    };
-    dirty.into_iter().filter_map(blob).collect()
+fn blob(scope: &Scope, served: &Served, id: String) -> Option<GroupBlob> {
+    let state = served.monitor.export_group(&id)?;
+    Some(GroupBlob {
+        tenant: scope.tenant.to_string(),
+        pipeline: served.loaded.state_key.to_string(),
+        group: id,
+        state,
+    })
 }

@@ -62,23 +62,27 @@ impl Live {
             };
             scopes.extract_if(|s, e| old(s, e)).map(|(s, _)| s).collect()
         };
-        let blobs = self
-            .on_all(move |shard| {
-                for s in &gone {
-                    shard.scopes.remove(s);
-                }
-                shard.tick(now)
-            })
-            .await?;
-        self.save(blobs.concat(), now).await
+        self.on_all(move |shard| {
+            for s in &gone {
+                shard.scopes.remove(s);
+            }
+            shard.tick(now);
+        })
+        .await?;
+        self.save(now).await
     }
 
-    async fn save(&self, blobs: Vec<GroupBlob>, now: Timestamp) -> Result<(), EngineError> {
-        if blobs.is_empty() {
-            return Ok(());
+    /// Saves the groups that were noted as changed, some at a time: all at once would be as large as all state.
+    async fn save(&self, now: Timestamp) -> Result<(), EngineError> {
+        loop {
+            let taken = self.on_all(ShardState::take_unsaved).await?;
+            let blobs: Vec<GroupBlob> = taken.into_iter().flatten().collect();
+            if blobs.is_empty() {
+                return Ok(());
+            }
+            add(&self.telemetry.saved_groups, blobs.len());
+            self.store.call(move |c| ask::save_groups(c, &blobs, now)).await?;
         }
-        add(&self.telemetry.saved_groups, blobs.len());
-        self.store.call(move |c| ask::save_groups(c, &blobs, now)).await
     }
 
     /// Waits until everything handed over is done, and saves all state. New bodies are refused from now on.
@@ -87,7 +91,7 @@ impl Live {
         if let Ok(permits) = self.permits.clone().acquire_many_owned(all).await {
             permits.forget();
         }
-        let blobs = self.on_all(ShardState::changed).await?;
-        self.save(blobs.concat(), now).await
+        self.on_all(ShardState::note_changed).await?;
+        self.save(now).await
     }
 }

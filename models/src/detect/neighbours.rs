@@ -5,15 +5,18 @@ use crate::ModelError;
 use crate::artifact::TensorMap;
 use foreglow_core::stats::median;
 use foreglow_core::{Detector, RawScore, Row, Scope};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayBase, ArrayView2};
+use std::ops::Range;
 
 /// Directions count as if their variance were at least this share of the largest: what hardly varied in train would
 /// otherwise decide alone. This and the defaults of [`NeighboursParams`] were chosen on faults put into train rows.
 const LEAST_VARIANCE: f64 = 0.01;
 /// Rows of the bank that are compared at a time.
 const LANES: usize = 8;
-/// Rows of train between those of the bank that the usual distance is taken from.
+/// Rows of train that the usual distance is taken from,
 const PROBES: usize = 1000;
+/// each from rows outside its own one of so many stretches of train.
+const FOLDS: usize = 5;
 
 /// Distance to the nearest remembered row of train, in whitened signals.
 ///
@@ -32,7 +35,7 @@ pub struct NeighboursDetector {
     bank: Vec<f32>,
     clip: f64,
     steps: f64,
-    /// Median and deviation of the distance in train.
+    /// Median and deviation of the distance from other times of train.
     usual: (f64, f64),
     drift: Drift,
 }
@@ -43,8 +46,8 @@ impl NeighboursDetector {
     /// # Errors
     /// [`ModelError::Data`] below 16 rows or without a signal.
     pub fn fit(groups: &[ArrayView2<'_, f64>], params: &NeighboursParams) -> Result<Self, ModelError> {
-        let width = groups.first().map_or(0, |g| g.ncols());
-        let total: usize = groups.iter().map(|g| g.nrows()).sum();
+        let width = groups.first().map_or(0, ArrayBase::ncols);
+        let total: usize = groups.iter().map(ArrayBase::nrows).sum();
         if total < 2 * LANES || width == 0 {
             let problem = format!("{total} rows of {width} signals: give at least {} rows of 1", 2 * LANES);
             return Err(ModelError::data("nearest neighbours", problem));
@@ -82,7 +85,7 @@ impl NeighboursDetector {
             d /= *s;
         }
         let white = smooth.dot(&it.whitening.t());
-        let every = total.div_ceil(params.bank).max(2);
+        let every = total.div_ceil(params.bank);
         let rows: Vec<usize> = (0..total).step_by(every).collect();
         let directions = it.deviations.len();
         it.bank = vec![0.0; rows.len().div_ceil(LANES) * LANES * directions];
@@ -93,11 +96,18 @@ impl NeighboursDetector {
                 it.bank[(at / LANES * directions + k) * LANES + at % LANES] = *v as f32;
             }
         }
-        let between: Vec<usize> = (every / 2..total).step_by(every).collect();
-        let distances: Vec<f64> = between
-            .iter()
-            .step_by(between.len().div_ceil(PROBES))
-            .map(|at| libm::sqrt(it.nearest(&white.row(*at).to_vec()).1))
+        // What is usual between rows of other times: neighbours in time are nearer than rows to come will ever be.
+        let fold = |at: usize| at * FOLDS / total;
+        let distances: Vec<f64> = (0..total)
+            .step_by(total.div_ceil(PROBES))
+            .map(|at| {
+                let mut own =
+                    rows.partition_point(|r| fold(*r) < fold(at))..rows.partition_point(|r| fold(*r) <= fold(at));
+                if own.end == rows.len() {
+                    own.end = usize::MAX;
+                }
+                libm::sqrt(it.nearest(&white.row(at).to_vec(), &own).1)
+            })
             .collect();
         let usual = median(&distances);
         // Wild rows of train do not widen what is usual: deviations are held inside as those of the drift are.
@@ -114,8 +124,8 @@ impl NeighboursDetector {
         }
     }
 
-    /// The nearest row of the bank and its squared distance.
-    fn nearest(&self, white: &[f64]) -> (usize, f64) {
+    /// The nearest row of the bank, but for those to `skip`, and its squared distance.
+    fn nearest(&self, white: &[f64], skip: &Range<usize>) -> (usize, f64) {
         let mut best = (0, f32::INFINITY);
         for (block, rows) in self.bank.chunks_exact(LANES * white.len()).enumerate() {
             let mut sums = [0.0f32; LANES];
@@ -126,8 +136,9 @@ impl NeighboursDetector {
                 }
             }
             for (lane, s) in sums.iter().enumerate() {
-                if *s < best.1 {
-                    best = (block * LANES + lane, *s);
+                let at = block * LANES + lane;
+                if *s < best.1 && !skip.contains(&at) {
+                    best = (at, *s);
                 }
             }
         }
@@ -208,7 +219,7 @@ impl Detector for NeighboursDetector {
         for (w, d) in white.iter_mut().zip(self.whitening.rows()) {
             *w = d.iter().zip(&*mean).map(|(a, m)| a * m).sum();
         }
-        let (at, squared) = self.nearest(white);
+        let (at, squared) = self.nearest(white, &(0..0));
         let (usual, deviation) = self.usual;
         let off = self.drift.off(centre, 0, (libm::sqrt(squared) - usual) / deviation);
         out.group = (off + usual / deviation).max(0.0);

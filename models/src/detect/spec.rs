@@ -224,8 +224,8 @@ impl Default for PersistenceParams {
 }
 
 impl DetectorSpec {
-    /// The members of the recommended recipe: what two linear models and a net leave over, the distance from all that was
-    /// seen, amplitude as it is, how long it lasts, and for small groups what is new to the online baseline.
+    /// The members of the recommended recipe: what two linear models and a net leave over, amplitude as it is, how long it
+    /// lasts, and for small groups what is new to the online baseline.
     ///
     /// Chosen without labels, on faults injected into later train rows of server data and on false alarms there: members
     /// that judge signals one by one raised ten times the false alarms of those that judge rows, a slow centre and the
@@ -235,7 +235,6 @@ impl DetectorSpec {
             Self::Pca(PcaParams::default()),
             Self::Pca(PcaParams { variance: 0.99, ..PcaParams::default() }),
             Self::Autoencoder(AutoencoderMember::default()),
-            Self::Neighbours(NeighboursParams::default()),
             Self::Amplitude(AmplitudeParams::default()),
             Self::Baseline(BaselineParams::default()),
             Self::Persistence(PersistenceParams::default()),
