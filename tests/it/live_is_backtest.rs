@@ -96,8 +96,18 @@ async fn compare(series: &'static str, recipe: &'static str, sizes: &[(usize, us
     }
 }
 
-/// Every kind of member in one recipe. A batch of one is a request a row: fewer rows of those.
+/// The recommended recipe. A batch of one is a request a row: fewer rows of those.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machine_1_5() {
     compare("machine-1-5", "", &[(1000, usize::MAX), (7, 7_000), (1, 2_000)]).await;
+}
+
+/// Every kind of member.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machine_1_6_with_all_members() {
+    let kinds = ["pca", "cluster", "neighbours", "residual", "amplitude", "shift", "persistence"];
+    let mut recipe: String = kinds.iter().map(|k| format!("[[detectors]]\nkind = \"{k}\"\n")).collect();
+    recipe += "[[detectors]]\nkind = \"baseline\"\nup_to = 100\n";
+    recipe += "[[detectors]]\nkind = \"autoencoder\"\nnet = { epochs = 2 }\n";
+    compare("machine-1-6", Box::leak(recipe.into_boxed_str()), &[(7, 1_400)]).await;
 }

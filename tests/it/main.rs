@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod bad_requests;
+mod compat;
 mod journey;
 mod live_is_backtest;
 mod reload;
