@@ -161,7 +161,8 @@ impl ClusterParams {
 pub struct NeighboursParams {
     /// Rows of train that are remembered, evenly spaced, 16 to 20,000, default 1000.
     pub bank: usize,
-    /// Steps of the running mean that rows are smoothed by, 1 (not at all) to 1000, default 5.
+    /// Steps of the running mean that rows are smoothed by, 1 (not at all) to 1000, default 5. Shared weights are fitted on
+    /// rows that lie further apart: there 1 is the better choice.
     pub steps: usize,
     /// Scaled values are held inside ± this, 0.1 to 1e6, default 3.
     pub clip: f64,

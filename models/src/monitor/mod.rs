@@ -29,4 +29,6 @@ pub(crate) use gridding::Gridded;
 pub(crate) use group::Detail;
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;

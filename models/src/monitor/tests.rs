@@ -3,13 +3,12 @@ use crate::pipeline::Pipeline;
 use crate::spec::Recipe;
 use foreglow_core::signals::Signals;
 use foreglow_core::{FindingKind, IncidentState, Labels, MetricBatch, MetricKey, Seed, Selector, TimeRange, Timestamp};
-use proptest::prelude::*;
 use rand::Rng;
 use std::sync::Arc;
 
 const MINUTE: i64 = 60_000;
 
-fn at(minute: i64) -> Timestamp {
+pub(super) fn at(minute: i64) -> Timestamp {
     Timestamp(1_767_225_600_000 + minute * MINUTE)
 }
 
@@ -21,12 +20,12 @@ fn online(rules: &str) -> Arc<Pipeline> {
     Arc::new(Pipeline::online(Signals::parse(rules).unwrap(), &Recipe::default()))
 }
 
-fn monitor() -> Monitor {
+pub(super) fn monitor() -> Monitor {
     Monitor::new(online(""), MonitorOptions::replay())
 }
 
 /// A batch of (name, host, instant, value).
-fn batch(samples: &[(&str, &str, Timestamp, f64)]) -> MetricBatch {
+pub(super) fn batch(samples: &[(&str, &str, Timestamp, f64)]) -> MetricBatch {
     let mut b = MetricBatch::default();
     for (i, (name, host, t, v)) in samples.iter().enumerate() {
         let k = key(name, host);
@@ -39,13 +38,13 @@ fn batch(samples: &[(&str, &str, Timestamp, f64)]) -> MetricBatch {
     b
 }
 
-fn wave(minute: i64, host: &str) -> f64 {
+pub(super) fn wave(minute: i64, host: &str) -> f64 {
     let mut rng = Seed(minute as u64).child(host).rng();
     10.0 + (minute as f64 / 30.0).sin() + rng.r#gen::<f64>()
 }
 
 /// A host with two signals, warmed up, at `at(200)`.
-fn warm() -> Monitor {
+pub(super) fn warm() -> Monitor {
     let mut m = monitor();
     for i in 0..200 {
         let rows = [("cpu", "a", at(i), wave(i, "cpu")), ("mem", "a", at(i), wave(i, "mem"))];
@@ -342,92 +341,4 @@ fn an_online_series_stays_small() {
     let bytes = m.bytes_of(r#"{host="a"}"#).unwrap();
     assert!(bytes <= 16 * 1024, "{bytes} bytes");
     assert!(bytes > 8 * 1024);
-}
-
-/// What a stream of rows gives, cut into batches of `size` rows, with a restart before row `restart`.
-fn run(stream: &MetricBatch, size: usize, restart: usize) -> (Vec<String>, Vec<String>, usize) {
-    let mut m = monitor();
-    let (mut results, mut incidents, mut refused) = (Vec::new(), Vec::new(), 0);
-    let mut note = |o: Observation| {
-        results.extend(o.results.iter().filter(|r| r.status != StepStatus::Pending).map(|r| {
-            let bits: Vec<u64> = r.signals.iter().map(|s| s.expected.to_bits()).collect();
-            format!("{} {} {:?} {:x} {bits:?}", r.group, r.timestamp, r.status, r.score.to_bits())
-        }));
-        incidents.extend(o.incidents.iter().map(|e| format!("{e:?}")));
-        refused += o.refused.len();
-    };
-    for (i, rows) in stream.samples.chunks(size).enumerate() {
-        if i * size <= restart && restart < (i + 1) * size {
-            let state = m.export();
-            m = monitor();
-            m.import(&state).unwrap();
-        }
-        note(m.observe(&MetricBatch { keys: stream.keys.clone(), samples: rows.to_vec() }, at(0)));
-    }
-    note(m.flush(at(0)));
-    results.sort();
-    (results, incidents, refused)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn damaged_state_is_an_error_never_a_panic(places in prop::collection::vec((0usize..20_000, any::<u8>()), 1..6)) {
-        let mut bytes = warm().export_group(r#"{host="a"}"#).unwrap();
-        for (at, byte) in places {
-            let at = at % bytes.len();
-            bytes[at] = byte;
-        }
-        let mut m = monitor();
-        if m.import_group(&bytes).is_ok() {
-            // Numbers may have changed; what they are is no matter of shape.
-            m.observe(&batch(&[("cpu", "a", at(300), 10.0), ("mem", "a", at(300), 10.0)]), at(300));
-        }
-    }
-
-    #[test]
-    fn cuts_and_restarts_change_nothing(
-        rows in prop::collection::vec((0i64..4, 0u8..20, 0u8..40), 60..260),
-        size in 1usize..50,
-        restart in 0usize..200,
-    ) {
-        let mut samples = Vec::new();
-        let mut t = 0;
-        for (i, (ahead, gone, wild)) in rows.iter().enumerate() {
-            // Mostly one step on; now and then the same instant again, or a gap.
-            t += if *gone == 0 { *ahead } else { 1 };
-            let v = match wild { 0 => 1e308, 1 => f64::NAN, 2..=4 => 90.0, _ => wave(i as i64, "cpu") };
-            samples.push(("cpu", "a", at(t), v));
-            if *gone != 1 { samples.push(("mem", "a", at(t), wave(i as i64, "mem"))); }
-            samples.push(("cpu", "b", at(t), wave(i as i64, "b")));
-        }
-        let stream = batch(&samples);
-        let whole = run(&stream, samples.len(), 0);
-        for cut in [1, 7, size] {
-            let parts = run(&stream, cut, restart);
-            prop_assert_eq!(&parts.0, &whole.0);
-            prop_assert_eq!(parts.2, whole.2);
-            // Incidents of different groups may interleave.
-            let (mut a, mut b) = (parts.1, whole.1.clone());
-            a.sort();
-            b.sort();
-            prop_assert_eq!(a, b);
-        }
-    }
-
-    #[test]
-    fn other_groups_do_not_matter(rows in prop::collection::vec((0usize..3, 0u8..30), 50..200)) {
-        let mut all = Vec::new();
-        for (i, (host, wild)) in rows.iter().enumerate() {
-            let host = ["a", "b", "c"][*host];
-            let v = if *wild == 0 { 77.0 } else { wave(i as i64, host) };
-            all.push(("cpu", host, at(i as i64 / 3), v));
-        }
-        let only: Vec<_> = all.iter().copied().filter(|s| s.1 == "a").collect();
-        let of_a = |o: Observation| {
-            o.results.into_iter().filter(|r| r.group.contains("\"a\"")).map(|r| format!("{r:?}")).collect::<Vec<_>>()
-        };
-        prop_assert_eq!(of_a(monitor().observe(&batch(&all), at(0))), of_a(monitor().observe(&batch(&only), at(0))));
-    }
 }

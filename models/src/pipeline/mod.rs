@@ -12,6 +12,7 @@ mod row;
 mod rules;
 mod scaling;
 mod state;
+mod weights;
 
 pub use fit::{FitProgress, GroupHistory, PipelineFit, fit_pipeline};
 pub use row::{RowScore, SignalRow};
