@@ -36,7 +36,7 @@ pub enum Command {
     /// Show an artifact, or list a registry.
     Inspect(InspectArgs),
     /// Make an artifact the one that is served.
-    Promote(PromoteArgs),
+    Promote(Box<PromoteArgs>),
     /// Go back to the artifact that was served before.
     Rollback(RollbackArgs),
     /// Explain recipes.
@@ -62,7 +62,7 @@ pub fn run(cli: Cli, context: &Context) -> Result<Answer, TrainError> {
     let work = || match cli.command {
         Command::Fit(args) => commands::fit(&args, context),
         Command::Inspect(args) => commands::inspect(&args),
-        Command::Promote(args) => commands::promote(&args),
+        Command::Promote(args) => commands::promote(&args, context),
         Command::Rollback(args) => commands::rollback(&args),
         Command::Recipe(command) => commands::recipe(&command),
         Command::Backtest(args) => commands::backtest(&args, context),

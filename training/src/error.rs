@@ -24,6 +24,9 @@ pub enum TrainError {
     /// Data that the task cannot work on.
     #[error("{0}")]
     Data(String),
+    /// A gate did not hold; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
     /// Stopped by Ctrl-C; what was finished was kept.
     #[error("interrupted: {0}")]
     Interrupted(String),

@@ -10,6 +10,7 @@ pub mod commands;
 mod context;
 mod error;
 pub mod fitting;
+pub mod gate;
 pub mod hyper;
 pub mod tune;
 

@@ -95,7 +95,7 @@ impl ChoiceArgs {
     }
 
     /// The first option that was given.
-    fn given(&self) -> Option<&'static str> {
+    pub(super) fn given(&self) -> Option<&'static str> {
         let c = &self.columns;
         let choice = self.series.as_ref().map(|_| "--series").or(self.metrics.as_ref().map(|_| "--metrics"));
         let columns = [

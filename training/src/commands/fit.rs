@@ -2,7 +2,7 @@ use super::DataArgs;
 use super::recipe::read_recipe;
 use crate::answer::table;
 use crate::fitting::{FitOptions, FitSeries, Fitted, Known, fit_all};
-use crate::{Answer, Context, TrainError};
+use crate::{Answer, Context, TrainError, gate};
 use foreglow_core::Seed;
 use foreglow_core::signals::Signals;
 use foreglow_models::artifact::Store;
@@ -34,6 +34,9 @@ pub struct FitArgs {
     /// The artifact's name; by default that of the data.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Replay the test rows before the artifact is kept and write the figures into its manifest. Labels are needed.
+    #[arg(long)]
+    backtest: bool,
     /// The seed: the same data, recipe and seed give the same artifact.
     #[arg(long, value_name = "N", default_value_t = Seed::default().0)]
     seed: u64,
@@ -76,7 +79,13 @@ pub fn fit(args: &FitArgs, context: &Context) -> Result<Answer, TrainError> {
         warm: warm.as_ref(),
     };
     let start = Instant::now();
-    let (fitted, notes) = fit_all(&data, &options, context)?;
+    let (mut fitted, notes) = fit_all(&data, &options, context)?;
+    if args.backtest {
+        for one in &mut fitted {
+            let figures = gate::Figures::of(&one.artifact, &data, context)?.value();
+            one.artifact = one.artifact.clone().with_backtest(figures)?;
+        }
+    }
     let seconds = start.elapsed().as_secs_f64();
     let (mut text, mut answers) = (String::new(), Vec::new());
     for one in &fitted {

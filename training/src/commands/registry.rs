@@ -1,5 +1,6 @@
+use super::data::ChoiceArgs;
 use crate::answer::{figure, table};
-use crate::{Answer, TrainError};
+use crate::{Answer, Context, TrainError, gate};
 use foreglow_models::artifact::Store;
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,7 +22,9 @@ pub struct InspectArgs {
 
 /// Options of `promote`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  foreglow-train promote smd_a 3f2c --registry registry")]
+#[command(after_help = "Examples:
+  foreglow-train promote smd_a 3f2c --registry registry
+  foreglow-train promote smd_a 3f2c --registry registry --data ../shared/data/smd_a")]
 pub struct PromoteArgs {
     /// The artifact's name.
     name: String,
@@ -30,6 +33,15 @@ pub struct PromoteArgs {
     /// The folder of artifacts.
     #[arg(long, value_name = "DIR")]
     registry: PathBuf,
+    /// Labelled data: the artifact and the current one are first replayed over its test rows, and the artifact is refused
+    /// when it does clearly worse, no better than chance, or alerts falsely more than twice as often as its budget.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Promote it whatever the test rows say.
+    #[arg(long, requires = "data")]
+    force: bool,
+    #[command(flatten)]
+    choice: ChoiceArgs,
 }
 
 /// Options of `rollback`.
@@ -73,6 +85,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Answer, TrainError> {
         ("forecaster", artifact.pipeline.forecaster().map_or("none", |f| f.kind()).to_owned()),
         ("seed", m.seed.0.to_string()),
         ("calibration", format!("epoch {}", m.calibration_epoch)),
+        ("backtest", m.backtest.as_ref().map_or_else(|| "none was run".into(), backtest_line)),
     ];
     let mut text = table(&["", ""], 2, facts.iter().map(|(n, v)| vec![(*n).to_owned(), v.clone()]));
     text.push_str("\n\n");
@@ -81,6 +94,19 @@ pub fn inspect(args: &InspectArgs) -> Result<Answer, TrainError> {
     let files = m.files.iter().map(|(name, f)| vec![name.clone(), f.bytes.to_string(), f.sha256.clone()]);
     text.push_str(&table(&["file", "bytes", "sha256"], 1, files));
     Ok(Answer::new(m, text)?)
+}
+
+/// The figures that a manifest keeps, in a line.
+fn backtest_line(b: &serde_json::Value) -> String {
+    let f = |path: &str, digits| figure(b.pointer(path).and_then(serde_json::Value::as_f64), digits);
+    format!(
+        "test rows of {}: VUS-PR {} (random {}), recall {}, {} false alerts a day",
+        b["data"].as_str().unwrap_or("?"),
+        f("/means/vus_pr", 3),
+        f("/baselines_vus_pr/random", 3),
+        f("/means/recall", 2),
+        f("/means/false_alerts_per_day", 2)
+    )
 }
 
 fn listing(store: &Store) -> Result<Answer, TrainError> {
@@ -117,13 +143,42 @@ fn listing(store: &Store) -> Result<Answer, TrainError> {
     Ok(Answer { json: value.into(), text })
 }
 
-/// Runs `promote`: the artifact is loaded first, so that a damaged one is never served.
+/// Runs `promote`: the artifact is loaded first, so that a damaged one is never served, and judged where data are given.
 ///
 /// # Errors
-/// From the registry.
-pub fn promote(args: &PromoteArgs) -> Result<Answer, TrainError> {
+/// From the registry, as [`gate::judge`], and [`TrainError::Refused`] when the gate does not hold.
+pub fn promote(args: &PromoteArgs, context: &Context) -> Result<Answer, TrainError> {
     let store = Store::open(&args.registry)?;
-    set_current(&store, &args.name, &args.id)
+    let Some(path) = &args.data else {
+        if let Some(option) = args.choice.given() {
+            return Err(TrainError::Usage(format!("{option} says what of the data: give --data too")));
+        }
+        return set_current(&store, &args.name, &args.id);
+    };
+    let (name, id) = store.resolve(&format!("{}/{}", args.name, args.id))?;
+    let candidate = store.load(&name, Some(&id))?;
+    // A current artifact that cannot be loaded serves nothing and is no bar.
+    let current = store.current(&name)?.filter(|c| *c != id).and_then(|c| store.load(&name, Some(&c)).ok());
+    let verdict = gate::judge(&candidate, current.as_ref(), &args.choice.open(path)?, context)?;
+    let mut rows = vec![gate::row(&id, &verdict.candidate)];
+    rows.extend(verdict.current.iter().map(|c| gate::row("current", c)));
+    let figures = table(&["artifact", "VUS-PR", "precision", "recall", "false/day"], 1, rows);
+    if let Some(why) = verdict.refused.as_ref().filter(|_| !args.force) {
+        return Err(TrainError::Refused(format!(
+            "{name}/{id} is not promoted: on the test rows of {} {why}. --force promotes it all the same.\n{figures}",
+            path.display()
+        )));
+    }
+    let mut answer = set_current(&store, &name, &id)?;
+    answer.text = format!("{figures}\n{}", answer.text);
+    if let Some(why) = &verdict.refused {
+        answer.text = format!("{}, though {why}", answer.text);
+    }
+    answer.json["figures"] = verdict.candidate.value();
+    answer.json["current_figures"] = verdict.current.as_ref().map_or(serde_json::Value::Null, gate::Figures::value);
+    answer.json["difference"] = json!(verdict.difference);
+    answer.json["refusal"] = json!(verdict.refused);
+    Ok(answer)
 }
 
 fn set_current(store: &Store, name: &str, id: &str) -> Result<Answer, TrainError> {

@@ -77,6 +77,36 @@ fn registry_is_inspected_promoted_and_rolled_back() {
 }
 
 #[test]
+fn what_does_worse_on_labelled_rows_is_not_promoted() {
+    let house = House::new();
+    let good = House::id(&house.fit(&house.registry, "--backtest"));
+    let shift = house.dir.path().join("shift.toml");
+    let recipe = "[[detectors]]\nkind = \"shift\"\nshort = 200\n[forecaster]\nkind = \"seasonal_naive\"\n";
+    std::fs::write(&shift, recipe).expect("written");
+    let fit = "--format json fit --data {} --recipe {} --registry {} --name small";
+    let poor = House::id(&train(fit, &[&house.data, &shift, &house.registry]).json());
+    let figures = |id: &str| {
+        train(&format!("--format json inspect small/{id} --registry {{}}"), &[&house.registry]).json()["backtest"]
+            .clone()
+    };
+    assert!(figures(&good)["means"]["vus_pr"].as_f64().is_some_and(|v| v > 0.3), "{}", figures(&good));
+    assert!(figures(&poor).is_null(), "none was run");
+    let promote = |id: &str, more: &str| {
+        train(&format!("--format json promote small {id} --registry {{}} {more}"), &[&house.registry, &house.data])
+    };
+    let refused = promote(&poor, "--data {}");
+    let error = refused.error(1);
+    assert!(error.contains(&poor) && error.contains("VUS-PR") && error.contains("--force"), "{error}");
+    let forced = promote(&poor, "--data {} --force").json();
+    assert_eq!(forced["current"], poor.as_str());
+    assert!(forced["refusal"].is_string() && forced["current_figures"]["means"]["vus_pr"].is_f64(), "{forced}");
+    let back = promote(&good, "--data {}").json();
+    assert_eq!((&back["current"], back["refusal"].is_null()), (&good.as_str().into(), true));
+    train(&format!("promote small {good} --registry {{}} --force"), &[&house.registry]).error(2);
+    train(&format!("promote small {good} --registry {{}} --metrics a"), &[&house.registry]).error(2);
+}
+
+#[test]
 fn a_damaged_artifact_is_named_and_the_others_live() {
     let house = House::new();
     let good = House::id(&house.fit(&house.registry, ""));
