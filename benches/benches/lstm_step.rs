@@ -1,4 +1,4 @@
-//! The LSTM: gradient steps of training, and one forecast.
+//! The LSTM: gradient steps of training, one forecast, and those of many series together.
 
 use criterion::{Criterion, Throughput};
 use foreglow_core::{History, Seed, Step, Timestamp};
@@ -45,6 +45,15 @@ fn bench(c: &mut Criterion) {
             let answer = expected.net.quantiles(black_box(&history), DAY);
             assert_eq!(answer, forecast);
         });
+    });
+    let many: Vec<History<'_>> = (0..1_000).map(|i| History { values: &values[i..], ..history }).collect();
+    let one_by_one: Vec<_> = many.iter().map(|h| expected.net.quantiles(h, DAY)).collect();
+    group.throughput(Throughput::Elements(many.len() as u64));
+    group.bench_function("forecast_1000_series_one_by_one", |b| {
+        b.iter(|| many.iter().map(|h| expected.net.quantiles(black_box(h), DAY)).last());
+    });
+    group.bench_function("forecast_1000_series_together", |b| {
+        b.iter(|| assert_eq!(expected.net.quantiles_many(black_box(&many), DAY), one_by_one));
     });
     group.finish();
 }

@@ -53,28 +53,30 @@ struct Made {
 }
 
 impl Forecasts {
-    /// Quantiles at `levels` of the next `horizon` values of a series.
+    /// Quantiles at `levels` of the next `horizon` values of each series.
     ///
     /// A forecaster that judges its members does so when it is asked first, for a longer horizon than before, and then once
     /// a season; in between it follows the plan. Its bands are adapted by how its earlier forecasts of this series held.
     pub(crate) fn quantiles(
         &self,
-        place: Place,
+        asked: Vec<(Place, History<'_>)>,
         forecaster: &FittedForecaster,
-        history: &History<'_>,
         horizon: usize,
         levels: &[f64],
-    ) -> Array2<f64> {
+    ) -> Vec<Array2<f64>> {
         if !forecaster.plans() {
-            return forecaster.forecast(history, horizon, levels);
+            let histories: Vec<History<'_>> = asked.into_iter().map(|(_, h)| h).collect();
+            return forecaster.forecast_many(&histories, horizon, levels);
         }
-        let kept = self.of(place);
-        let table = lock(&kept).forecast(forecaster, history, horizon);
-        let mut out = Array2::zeros((horizon, levels.len()));
-        for (k, row) in table.rows().into_iter().enumerate() {
-            at_levels(&row.to_vec(), levels, |l, v| out[[k, l]] = v);
-        }
-        out
+        let one = |(place, history): (Place, History<'_>)| {
+            let table = lock(&self.of(place)).forecast(forecaster, &history, horizon);
+            let mut out = Array2::zeros((horizon, levels.len()));
+            for (k, row) in table.rows().into_iter().enumerate() {
+                at_levels(&row.to_vec(), levels, |l, v| out[[k, l]] = v);
+            }
+            out
+        };
+        asked.into_iter().map(one).collect()
     }
 
     /// What is kept of a series.
@@ -142,6 +144,10 @@ mod tests {
         Place { tenant: "t".into(), series, model: "m/1".into() }
     }
 
+    fn ask(k: &Forecasts, of: u64, f: &FittedForecaster, h: &History<'_>, steps: usize, levels: &[f64]) -> Array2<f64> {
+        k.quantiles(vec![(place(of), *h)], f, steps, levels).remove(0)
+    }
+
     fn company() -> FittedForecaster {
         let spec = ForecasterSpec::Ensemble(EnsembleParams { network: false, ..EnsembleParams::default() });
         fit(&spec, &[], Some(24), Seed(1), &|_| ()).unwrap().forecaster
@@ -174,14 +180,14 @@ mod tests {
         let (kept, f, x) = (Forecasts::default(), company(), wave(400, 400));
         let levels = [0.1, 0.5, 0.9];
         let h = history(&x[..380]);
-        let first = kept.quantiles(place(1), &f, &h, 12, &levels);
+        let first = ask(&kept, 1, &f, &h, 12, &levels);
         assert_eq!(first, f.forecast(&h, 12, &levels));
-        assert_eq!(kept.quantiles(place(1), &f, &h, 12, &levels), first);
+        assert_eq!(ask(&kept, 1, &f, &h, 12, &levels), first);
         // Shorter follows the same plan, longer makes one.
-        assert_eq!(kept.quantiles(place(1), &f, &h, 6, &levels).nrows(), 6);
-        assert_eq!(kept.quantiles(place(1), &f, &h, 30, &levels).nrows(), 30);
+        assert_eq!(ask(&kept, 1, &f, &h, 6, &levels).nrows(), 6);
+        assert_eq!(ask(&kept, 1, &f, &h, 30, &levels).nrows(), 30);
         let local = fit(&ForecasterSpec::Naive, &[], None, Seed(1), &|_| ()).unwrap().forecaster;
-        assert_eq!(kept.quantiles(place(2), &local, &h, 3, &levels), local.forecast(&h, 3, &levels));
+        assert_eq!(ask(&kept, 2, &local, &h, 3, &levels), local.forecast(&h, 3, &levels));
         assert_eq!(lock(&kept.kept).series.len(), 1);
     }
 
@@ -191,7 +197,7 @@ mod tests {
         let (kept, mut widths) = (Forecasts::default(), (0.0, 0.0));
         for at in (400..600).step_by(12) {
             let h = history(&x[..at]);
-            let q = kept.quantiles(place(1), &f, &h, 12, &[0.1, 0.9]);
+            let q = ask(&kept, 1, &f, &h, 12, &[0.1, 0.9]);
             let plain = f.forecast(&h, 12, &[0.1, 0.9]);
             if at == 436 {
                 widths = (q[[5, 1]] - q[[5, 0]], plain[[5, 1]] - plain[[5, 0]]);

@@ -83,6 +83,8 @@ pub(crate) struct ForecastReply {
 struct Wanted {
     horizon: usize,
     levels: Vec<f64>,
+    /// The levels with the median among them, which is always told.
+    with_median: Vec<f64>,
 }
 
 impl Wanted {
@@ -97,7 +99,12 @@ impl Wanted {
             let detail = format!("quantiles are {levels:?}: give up to 99 ascending levels between 0 and 1");
             return Err(Problem::meaningless("invalid_quantiles", detail).at("/quantiles"));
         }
-        Ok(Self { horizon, levels })
+        let mut with_median = levels.clone();
+        if !with_median.contains(&0.5) {
+            with_median.push(0.5);
+            with_median.sort_by(f64::total_cmp);
+        }
+        Ok(Self { horizon, levels, with_median })
     }
 }
 
@@ -113,21 +120,23 @@ fn local() -> FittedForecaster {
     FittedForecaster::AutoLocal(AutoLocal { params: AutoLocalParams::default(), season: None })
 }
 
-/// Quantiles of so many steps at these levels.
-type Ask<'a> = &'a dyn Fn(&History<'_>, usize, &[f64]) -> Array2<f64>;
+impl Gridded {
+    fn history(&self) -> History<'_> {
+        History { values: &self.values, last: self.last, step: self.step }
+    }
+}
 
-/// Forecasts one series by asking `ask`; every `every`-th step of it is shown.
-fn forecast(f: &FittedForecaster, model: &str, g: &Gridded, w: &Wanted, every: usize, ask: Ask<'_>) -> SeriesForecast {
-    let history = History { values: &g.values, last: g.last, step: g.step };
-    // The median is always told, also where its level was not asked for.
-    let mut levels = w.levels.clone();
-    let middle = levels.iter().position(|l| *l == 0.5).unwrap_or_else(|| {
-        levels.push(0.5);
-        levels.sort_by(f64::total_cmp);
-        levels.iter().position(|l| *l == 0.5).unwrap_or(0)
-    });
-    let asked = levels.len() == w.levels.len();
-    let table = ask(&history, w.horizon * every, &levels);
+/// What a forecast of one series says: of `table`, a row a step of its own, every `every`-th.
+fn shown(
+    f: &FittedForecaster,
+    model: &str,
+    g: &Gridded,
+    w: &Wanted,
+    every: usize,
+    table: &Array2<f64>,
+) -> SeriesForecast {
+    let middle = w.with_median.iter().position(|l| *l == 0.5).unwrap_or(0);
+    let asked = w.with_median.len() == w.levels.len();
     let rows: Vec<usize> = (0..w.horizon).map(|h| (h + 1) * every - 1).collect();
     let row = |r: usize| {
         let kept = table.row(r).into_iter().enumerate().filter(|(i, _)| asked || *i != middle);
@@ -144,7 +153,7 @@ fn forecast(f: &FittedForecaster, model: &str, g: &Gridded, w: &Wanted, every: u
         timestamps: rows.iter().map(|r| g.last.plus((*r as i64 + 1) * g.step.ms()).ms()).collect(),
         quantiles: rows.iter().map(|r| row(*r)).collect(),
         median: rows.iter().map(|r| number(table[[*r, middle]])).collect(),
-        flags: f.flags(&history).into_iter().map(str::to_owned).collect(),
+        flags: f.flags(&g.history()).into_iter().map(str::to_owned).collect(),
     }
 }
 
@@ -179,8 +188,9 @@ pub(crate) async fn stateless(
             Some(found) => found,
             None => (&own, "local"),
         };
-        let ask: Ask<'_> = &|history, horizon, levels| forecaster.forecast(history, horizon, levels);
-        let forecasts = series.iter().map(|g| forecast(forecaster, name, g, &wanted, 1, ask)).collect();
+        let histories: Vec<History<'_>> = series.iter().map(Gridded::history).collect();
+        let tables = forecaster.forecast_many(&histories, wanted.horizon, &wanted.with_median);
+        let forecasts = series.iter().zip(&tables).map(|(g, t)| shown(forecaster, name, g, &wanted, 1, t)).collect();
         Ok::<_, Problem>(ForecastReply { forecasts, refused })
     });
     Ok(ok(&reply.await??))
@@ -270,18 +280,34 @@ pub(crate) async fn from_state(
     let a = app.clone();
     let reply = app.compute.run(move || {
         let own = local();
-        let mut forecasts = Vec::with_capacity(pasts.len());
-        for Past { key, history, loaded } in pasts {
+        // Series of one model and one distance of steps are forecast together.
+        let mut together: BTreeMap<(Arc<str>, usize), Vec<usize>> = BTreeMap::new();
+        let mut series = Vec::with_capacity(pasts.len());
+        for (at, Past { key, history, loaded }) in pasts.into_iter().enumerate() {
             let every = multiple(step, history.step, &key)?;
-            let g = Gridded { key, values: history.values, last: history.last, step: history.step };
-            let (f, name) = match loaded.pipeline.forecaster() {
-                Some(f) => (f, &*loaded.model),
+            together.entry((loaded.model.clone(), every)).or_default().push(at);
+            series.push((Gridded { key, values: history.values, last: history.last, step: history.step }, loaded));
+        }
+        let mut forecasts: Vec<(usize, SeriesForecast)> = Vec::with_capacity(series.len());
+        for ((model, every), members) in together {
+            let (f, name) = match series[members[0]].1.pipeline.forecaster() {
+                Some(f) => (f, &*model),
                 None => (&own, "local"),
             };
-            let place = Place { tenant: tenant.clone(), series: g.key.fingerprint(), model: loaded.model.clone() };
-            let ask: Ask<'_> = &|h, horizon, levels| a.forecasts.quantiles(place.clone(), f, h, horizon, levels);
-            forecasts.push(forecast(f, name, &g, &wanted, every, ask));
+            let asked: Vec<(Place, History<'_>)> = members
+                .iter()
+                .map(|at| {
+                    let g = &series[*at].0;
+                    let (tenant, model) = (tenant.clone(), model.clone());
+                    (Place { tenant, series: g.key.fingerprint(), model }, g.history())
+                })
+                .collect();
+            let tables = a.forecasts.quantiles(asked, f, wanted.horizon * every, &wanted.with_median);
+            let each = members.into_iter().zip(&tables);
+            forecasts.extend(each.map(|(at, t)| (at, shown(f, name, &series[at].0, &wanted, every, t))));
         }
+        forecasts.sort_by_key(|(at, _)| *at);
+        let forecasts = forecasts.into_iter().map(|(_, f)| f).collect();
         Ok::<_, Problem>(ForecastReply { forecasts, refused: Vec::new() })
     });
     Ok(ok(&reply.await??))

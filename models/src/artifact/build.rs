@@ -239,7 +239,7 @@ fn manifest(
         calibration_epoch: 1,
         p_alert,
         backtest: None,
-        kernel: "portable".into(),
+        kernel: crate::kernel::KernelPath::detect().name().into(),
         files: BTreeMap::new(),
         created_by: format!("foreglow {}", env!("CARGO_PKG_VERSION")),
     }

@@ -109,10 +109,18 @@ impl Forecaster for LstmForecaster {
     }
 
     fn forecast(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
-        let mut out = Array2::zeros((horizon, levels.len()));
-        for (k, row) in self.net.quantiles(history, horizon).iter().enumerate() {
-            at_levels(row, levels, |l, v| out[[k, l]] = v);
-        }
-        out
+        table(&self.net.quantiles(history, horizon), levels)
     }
+
+    fn forecast_many(&self, histories: &[History<'_>], horizon: usize, levels: &[f64]) -> Vec<Array2<f64>> {
+        self.net.quantiles_many(histories, horizon).iter().map(|rows| table(rows, levels)).collect()
+    }
+}
+
+fn table<const N: usize>(rows: &[[f64; N]], levels: &[f64]) -> Array2<f64> {
+    let mut out = Array2::zeros((rows.len(), levels.len()));
+    for (k, row) in rows.iter().enumerate() {
+        at_levels(row, levels, |l, v| out[[k, l]] = v);
+    }
+    out
 }

@@ -96,7 +96,7 @@ impl Recurrent {
             spare.split_off(from)
         };
         chunks.resize_with(batch.div_ceil(CHUNK), Chunk::default);
-        (chunks.par_iter_mut().enumerate().zip(out.par_chunks_mut(CHUNK * row))).for_each(|((c, chunk), out)| {
+        let run = |((c, chunk), out): ((usize, &mut Chunk), &mut [f32])| {
             let range = sequences(batch, c);
             let n = range.len();
             chunk.forward(self.path, shape, &packed, &x[range.start * width..range.end * width], (n, steps));
@@ -106,7 +106,13 @@ impl Recurrent {
                     out[r * row + at..][..shape.hidden].copy_from_slice(state);
                 }
             }
-        });
+        };
+        if let [chunk] = &mut chunks[..] {
+            // Alone it stays on its thread: who asks may be no thread of the pool, and would wait for one.
+            run(((0, chunk), out));
+        } else {
+            chunks.par_iter_mut().enumerate().zip(out.par_chunks_mut(CHUNK * row)).for_each(run);
+        }
         Kept { packed, chunks, batch, steps }
     }
 

@@ -23,12 +23,6 @@ pub(crate) fn tanh(x: f32) -> f32 {
     x * p / q
 }
 
-/// Logistic function through [`tanh`].
-#[inline]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    0.5 * tanh(0.5 * x) + 0.5
-}
-
 /// `ln(1 + e^x)` without overflow.
 #[inline]
 pub(crate) fn softplus(x: f32) -> f32 {
@@ -44,7 +38,6 @@ mod tests {
         for i in -4000..=4000 {
             let x = i as f32 * 0.005;
             assert!((f64::from(tanh(x)) - f64::from(x).tanh()).abs() < 1e-6, "{x}");
-            assert!((f64::from(sigmoid(x)) - 1.0 / (1.0 + f64::from(-x).exp())).abs() < 1e-6, "{x}");
             assert!((f64::from(softplus(x)) - f64::from(x).exp().ln_1p()).abs() < 1e-5, "{x}");
             assert!(tanh(x) == -tanh(-x));
         }

@@ -1,6 +1,6 @@
 //! Operations that candle lacks, with their gradients.
 
-use super::activation::{sigmoid, tanh};
+use super::activation::tanh;
 use candle_core::{CpuStorage, CustomOp1, Device, Error, Layout, Result, Shape, Tensor};
 
 /// The numbers behind a contiguous 32-bit tensor.
@@ -49,22 +49,5 @@ impl CustomOp1 for Project {
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         Ok(Some(self.0.t()?.matmul(&grad.contiguous()?)?))
-    }
-}
-
-/// One cell of one row: activates the gates in place and writes the new cell and hidden state.
-#[inline]
-pub(crate) fn cell_step(gates: &mut [f32], old: &[f32], new: &mut [f32], hidden: &mut [f32]) {
-    let h = old.len();
-    let (i, rest) = gates.split_at_mut(h);
-    let (f, rest) = rest.split_at_mut(h);
-    let (g, o) = rest.split_at_mut(h);
-    for k in 0..h {
-        i[k] = sigmoid(i[k]);
-        f[k] = sigmoid(f[k]);
-        g[k] = tanh(g[k]);
-        o[k] = sigmoid(o[k]);
-        new[k] = f[k] * old[k] + i[k] * g[k];
-        hidden[k] = o[k] * tanh(new[k]);
     }
 }

@@ -17,6 +17,7 @@ mod objective;
 mod params;
 mod sample;
 mod shape;
+mod unroll;
 mod window;
 
 pub use net::{LstmFit, LstmNet};

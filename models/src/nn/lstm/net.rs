@@ -2,17 +2,21 @@ use super::objective::{LstmObjective, kernels};
 use super::params::LstmParams;
 use super::sample::Sampler;
 use super::shape::{DECODER, LEVELS, LstmShape, MEDIAN, SKIPS, Slot, VIEW};
+use super::unroll::Unrolled;
 use super::window::{Verdict, Window};
 use crate::ModelError;
 use crate::artifact::TensorMap;
 use crate::forecast::TrainSeries;
+use crate::kernel::{CHUNK, Output, Recurrent};
 use crate::nn::activation::{softplus, tanh};
 use crate::nn::layout::Layout;
 use crate::nn::linear::{accumulate, affine};
-use crate::nn::ops::cell_step;
 use crate::nn::optimizer::OptimizerState;
 use crate::nn::train::{Progress, Schedule, TrainReport, train};
 use foreglow_core::{History, QUANTILE_LEVELS, Seed};
+use rayon::prelude::*;
+use std::fmt;
+use std::sync::Arc;
 
 /// Default passes over the data.
 const PASSES: usize = 6;
@@ -25,6 +29,17 @@ pub struct LstmNet {
     shape: LstmShape,
     layout: Layout,
     weights: Vec<f32>,
+    kernels: Kernels,
+}
+
+/// The kernels of a net: buffers alone.
+#[derive(Clone)]
+struct Kernels(Arc<Recurrent>);
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kernels")
+    }
 }
 
 impl PartialEq for LstmNet {
@@ -45,6 +60,11 @@ pub struct LstmFit {
 }
 
 impl LstmNet {
+    fn assembled(shape: LstmShape, layout: Layout, weights: Vec<f32>) -> Self {
+        let kernels = Kernels(kernels(&shape));
+        Self { shape, layout, weights, kernels }
+    }
+
     /// Trains one net over all series. `season` in steps, `None` = no season; the step of the first series counts.
     ///
     /// # Errors
@@ -67,7 +87,7 @@ impl LstmNet {
         let mut weights = layout.draw(seed.child("lstm weights"));
         shape.prepare(&layout, &mut weights);
         let state = OptimizerState::new(weights.len());
-        Self { shape, layout, weights }.run(state, series, None, params, seed, progress)
+        Self::assembled(shape, layout, weights).run(state, series, None, params, seed, progress)
     }
 
     /// Goes on training from these weights and, when given, the optimiser's memory: a third of the steps at a third of
@@ -120,7 +140,7 @@ impl LstmNet {
             batch: params.batch,
             dropout: params.dropout,
             seed: seed.child("lstm batches"),
-            kernels: kernels(&self.shape),
+            kernels: self.kernels.0.clone(),
         };
         let schedule = Schedule {
             steps,
@@ -152,63 +172,52 @@ impl LstmNet {
     /// spread that the block before ended with, as independent parts (root of the sum of squares). A constant history is
     /// continued without spread, an empty one gives zeros.
     pub fn quantiles(&self, history: &History<'_>, horizon: usize) -> Vec<[f64; LEVELS]> {
-        let shape = &self.shape;
-        let from = history.values.len().saturating_sub(shape.reach());
-        let mut values = history.values[from..].to_vec();
-        let mut out: Vec<[f64; LEVELS]> = Vec::with_capacity(horizon);
-        let mut window = Window::new(shape);
-        let mut carried = [0.0f64; LEVELS];
-        let mut last = history.last;
-        while out.len() < horizon {
-            match window.fill(shape, &values, last, history.step) {
-                Verdict::Empty => return vec![[0.0; LEVELS]; horizon],
-                Verdict::Constant(c) => {
-                    let row = std::array::from_fn(|l| (c + carried[l]).clamp(f64::MIN, f64::MAX));
-                    out.resize(horizon, row);
-                    return out;
-                }
-                Verdict::Usable => {}
-            }
-            let block = self.block(&window);
-            for (k, u) in block.iter().enumerate().take(horizon - out.len()) {
-                let mut row: [f64; LEVELS] = std::array::from_fn(|l| window.decode(k, u[l]));
-                let median = row[MEDIAN];
-                for (l, v) in row.iter_mut().enumerate() {
-                    let off = (*v - median).hypot(carried[l]);
-                    *v = (if l < MEDIAN { median - off } else { median + off }).clamp(f64::MIN, f64::MAX);
-                }
-                values.push(median);
-                out.push(row);
-            }
-            let end = out[out.len() - 1];
-            carried = std::array::from_fn(|l| (end[l] - end[MEDIAN]).clamp(f64::MIN, f64::MAX));
-            last = last.plus(block.len() as i64 * history.step.ms());
-        }
-        out
+        self.together(std::slice::from_ref(history), horizon).pop().unwrap_or_default()
     }
 
-    /// Quantiles of one block in the net's units: plain Rust, every sum in one order.
-    fn block(&self, window: &Window) -> Vec<[f32; LEVELS]> {
-        let s = &self.shape;
-        let (h, c, f) = (s.hidden, s.channels(), s.features());
-        let part = |slot| self.layout.part(&self.weights, slot);
-        let zero = vec![0.0f32; 4 * h];
-        let mut gates = vec![0.0f32; 4 * h];
-        let (mut cell, mut next, mut hidden) = (vec![0.0f32; h], vec![0.0f32; h], vec![0.0f32; h]);
-        for x in window.inputs.chunks_exact(c) {
-            affine(x, part(Slot::INPUT), &zero, &mut gates);
-            accumulate(&hidden, part(Slot::RECURRENT), &mut gates);
-            cell_step(&mut gates, &cell, &mut next, &mut hidden);
-            std::mem::swap(&mut cell, &mut next);
+    /// [`LstmNet::quantiles`] of many series, to the bit the same: some at a time go through the net as one product a
+    /// layer, on all cores.
+    pub fn quantiles_many(&self, histories: &[History<'_>], horizon: usize) -> Vec<Vec<[f64; LEVELS]>> {
+        if histories.len() <= CHUNK {
+            return self.together(histories, horizon);
         }
+        histories.par_chunks(CHUNK).flat_map_iter(|h| self.together(h, horizon)).collect()
+    }
+
+    fn together(&self, histories: &[History<'_>], horizon: usize) -> Vec<Vec<[f64; LEVELS]>> {
+        let shape = &self.shape;
+        let mut all: Vec<Unrolled> = histories.iter().map(|h| Unrolled::new(shape, h, horizon)).collect();
+        while all.iter().any(|u| u.rows.len() < horizon) {
+            let mut due: Vec<&mut Unrolled> =
+                all.iter_mut().filter_map(|u| u.is_due(shape, horizon).then_some(u)).collect();
+            let windows: Vec<&Window> = due.iter().map(|u| &u.window).collect();
+            let blocks = self.blocks(&windows);
+            for (u, block) in due.iter_mut().zip(blocks.chunks_exact(shape.block)) {
+                u.append(block, horizon);
+            }
+        }
+        all.into_iter().map(|u| u.rows).collect()
+    }
+
+    /// Quantiles of one block of each window in the net's units, window after window; every sum in one order.
+    fn blocks(&self, windows: &[&Window]) -> Vec<[f32; LEVELS]> {
+        let s = &self.shape;
+        let part = |slot| self.layout.part(&self.weights, slot);
+        let inputs: Vec<f32> = windows.iter().flat_map(|w| w.inputs.iter().copied()).collect();
+        let mut hidden = vec![0.0f32; windows.len() * s.hidden];
+        // Input and recurrent weights are the first two, one behind the other.
+        let stack = &self.weights[..self.kernels.0.shape().weights()];
+        self.kernels.0.release(self.kernels.0.forward(stack, &inputs, s.patches, Output::Last, &mut hidden));
         let mut view = vec![0.0f32; s.block * VIEW];
-        affine(&hidden, part(Slot::VIEW), part(Slot::VIEW_BIAS), &mut view);
         let mut inner = [0.0f32; DECODER];
         let mut raw = [0.0f32; LEVELS];
-        (0..s.block)
-            .map(|k| {
-                affine(&view[k * VIEW..(k + 1) * VIEW], part(Slot::DECODER_VIEW), part(Slot::DECODER_BIAS), &mut inner);
-                accumulate(&window.features[k * f..(k + 1) * f], part(Slot::DECODER_KNOWN), &mut inner);
+        let mut out = Vec::with_capacity(windows.len() * s.block);
+        for (window, hidden) in windows.iter().zip(hidden.chunks_exact(s.hidden)) {
+            affine(hidden, part(Slot::VIEW), part(Slot::VIEW_BIAS), &mut view);
+            let steps = view.chunks_exact(VIEW).zip(window.features.chunks_exact(s.features()));
+            for (k, (view, known)) in steps.enumerate() {
+                affine(view, part(Slot::DECODER_VIEW), part(Slot::DECODER_BIAS), &mut inner);
+                accumulate(known, part(Slot::DECODER_KNOWN), &mut inner);
                 for v in &mut inner {
                     *v = tanh(*v);
                 }
@@ -220,9 +229,10 @@ impl LstmNet {
                     row[MEDIAN - 1 - j] = row[MEDIAN - j] - softplus(raw[1 + j]);
                     row[MEDIAN + 1 + j] = row[MEDIAN + j] + softplus(raw[1 + MEDIAN + j]);
                 }
-                row
-            })
-            .collect()
+                out.push(row);
+            }
+        }
+        out
     }
 
     /// What to know about a forecast from this history: `no_history`, `constant`, `short_history` (less than half the
@@ -265,7 +275,7 @@ impl LstmNet {
         }
         let layout = shape.layout();
         let weights = layout.load(map, prefix)?;
-        Ok(Self { shape, layout, weights })
+        Ok(Self::assembled(shape, layout, weights))
     }
 }
 

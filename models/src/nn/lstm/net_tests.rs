@@ -95,7 +95,8 @@ fn scoring_equals_candle_and_ignores_what_is_out_of_reach() {
     let examples: Vec<_> = (0..8).filter_map(|i| objective.sampler.draw(Seed(3), i)).collect();
     let tape = Tape::new(&net.layout, &net.weights).unwrap();
     let theirs: Vec<f32> = objective.forward(&tape, &examples, None).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    let ours: Vec<f32> = examples.iter().flat_map(|e| net.block(&e.window)).flatten().collect();
+    let windows: Vec<_> = examples.iter().map(|e| &e.window).collect();
+    let ours: Vec<f32> = net.blocks(&windows).into_iter().flatten().collect();
     assert_eq!(ours.len(), theirs.len());
     for (a, b) in ours.iter().zip(&theirs) {
         assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} {b}");
@@ -192,4 +193,23 @@ fn hard_histories() {
     assert!(LstmNet::train(&[], None, &small(), Seed(1), &quiet).is_err());
     let wrong = LstmParams { patches: 1, ..small() };
     assert!(wrong.check().unwrap_err().to_string().contains("lstm.patches = 1"));
+}
+
+#[test]
+fn many_series_together_are_each_alone_to_the_bit() {
+    let data: Vec<Vec<f64>> = (0..4).map(|s| noisy_days(200, s)).collect();
+    let net = trained(&data, &LstmParams { steps: 5, ..small() }).net;
+    let mut pasts: Vec<Vec<f64>> = (0..150).map(|s| noisy_days(60 + 2 * s as usize, s)).collect();
+    pasts[3] = vec![];
+    pasts[4] = vec![7.0; 100];
+    pasts[5] = vec![f64::NAN; 30];
+    pasts[6].iter_mut().step_by(3).for_each(|v| *v = f64::NAN);
+    pasts[70].truncate(2);
+    let histories: Vec<History<'_>> = pasts.iter().map(|p| history(p)).collect();
+    // Two and a half blocks: the later ones go on from the medians before them.
+    let alone: Vec<_> = histories.iter().map(|h| net.quantiles(h, 30)).collect();
+    for threads in [1, 2] {
+        assert!(in_pool(threads, || net.quantiles_many(&histories, 30)) == alone);
+    }
+    assert!(net.quantiles_many(&histories, 0).iter().all(Vec::is_empty) && net.quantiles_many(&[], 3).is_empty());
 }
