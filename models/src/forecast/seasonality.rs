@@ -26,13 +26,23 @@ impl Seasonality {
     }
 
     /// Tests `values` (no gaps) for a season of `m` steps and measures it.
-    ///
-    /// Test (Fiorucci et al. 2016, doi:10.1016/j.ijforecast.2015.12.004): with `r` the autocorrelation, a season is there
-    /// when `|r_m| > 1.645 √((1 + 2 Σ_{i<m} r_i²)/n)`; never for `m` under 4 or less than two seasons of data. Indices:
-    /// means by phase of the values over (or minus) their centred moving average of `m`, normalised to mean 1 (or 0).
-    /// Multiplicative where every value is positive and every index at least 0.01, else additive.
     pub(super) fn measure(values: &[f64], m: usize) -> Self {
-        if m < 4 || values.len() < 2 * m || !is_seasonal(values, m) {
+        if Self::is_there(values, m) { Self::indices_of(values, m) } else { Self::absent() }
+    }
+
+    /// Whether `values` (no gaps) have a season of `m` steps: with `r` the autocorrelation, when `|r_m| > 1.645
+    /// √((1 + 2 Σ_{i<m} r_i²)/n)` (Fiorucci et al. 2016, doi:10.1016/j.ijforecast.2015.12.004); never for `m` under 4 or less
+    /// than two seasons of data. O(n m): for long seasons this costs more than any member's forecast.
+    pub(super) fn is_there(values: &[f64], m: usize) -> bool {
+        m >= 4 && values.len() >= 2 * m && is_seasonal(values, m)
+    }
+
+    /// Measures a season of `m` steps without asking whether it is there; absent with less than two seasons of data.
+    ///
+    /// Indices: means by phase of the values over (or minus) their centred moving average of `m`, normalised to mean 1 (or
+    /// 0). Multiplicative where every value is positive and every index at least 0.01, else additive. O(n).
+    pub(super) fn indices_of(values: &[f64], m: usize) -> Self {
+        if values.len() < 2 * m {
             return Self::absent();
         }
         let trend = trend_of(values, m);
