@@ -60,12 +60,12 @@ impl Seasonality {
 
     /// The series without its season.
     pub(super) fn remove(&self, values: &[f64]) -> Vec<f64> {
-        let (n, m) = (values.len(), self.indices.len());
-        let at = |t: usize| self.indices[(m - (n - t) % m) % m];
+        let seasoned =
+            values.iter().zip(self.indices.iter().cycle().skip(first_phase(values.len(), self.indices.len())));
         match self.pattern {
             Pattern::Absent => values.to_vec(),
-            Pattern::Additive => values.iter().enumerate().map(|(t, v)| v - at(t)).collect(),
-            Pattern::Multiplicative => values.iter().enumerate().map(|(t, v)| v / at(t)).collect(),
+            Pattern::Additive => seasoned.map(|(v, i)| v - i).collect(),
+            Pattern::Multiplicative => seasoned.map(|(v, i)| v / i).collect(),
         }
     }
 
@@ -108,17 +108,23 @@ fn trend_of(x: &[f64], m: usize) -> Vec<f64> {
     trend
 }
 
+/// The phase of the first of `n` values, the next one behind them having phase 0.
+fn first_phase(n: usize, m: usize) -> usize {
+    (m - n % m) % m
+}
+
 /// Mean by phase of what is left beside the trend; `None` where a phase has no value or the indices are not finite.
 fn phase_means(values: &[f64], trend: &[f64], m: usize, pattern: Pattern) -> Option<Vec<f64>> {
     let n = values.len();
     let (mut sums, mut counts) = (vec![0.0; m], vec![0usize; m]);
-    for t in 0..n {
-        let rest = if pattern == Pattern::Multiplicative { values[t] / trend[t] } else { values[t] - trend[t] };
+    let mut phase = first_phase(n, m);
+    for (v, t) in values.iter().zip(trend) {
+        let rest = if pattern == Pattern::Multiplicative { v / t } else { v - t };
         if rest.is_finite() {
-            let phase = (m - (n - t) % m) % m;
             sums[phase] += rest;
             counts[phase] += 1;
         }
+        phase = if phase + 1 == m { 0 } else { phase + 1 };
     }
     if counts.contains(&0) {
         return None;
