@@ -35,6 +35,8 @@ pub(super) struct Setup<'a> {
 pub struct Plan {
     season: usize,
     locals: Vec<Local>,
+    /// Seasons and whether they are there: the test costs more than the forecast.
+    tested: Vec<(usize, bool)>,
     weights: Weights,
     estimates: Vec<Option<Estimate>>,
     moves: Moves,
@@ -71,7 +73,8 @@ impl Setup<'_> {
             .zip(asked.as_ref())
             .map(|((_, honest), asked)| NetMember { forecast: asked, honest_from: honest.saturating_sub(skipped) });
         let locals = Local::company(m, season::week(m, history.step), past.len(), self.lags);
-        let case = Case { season: m, company: Company { locals, net, origins: self.origins }, past };
+        let case =
+            Case { season: m, company: Company { locals, net, origins: self.origins, tested: Vec::new() }, past };
         Some(work(case))
     }
 
@@ -82,11 +85,14 @@ impl Setup<'_> {
             let judged = case.company.judge(&case.past, horizon)?;
             let weights = judged.weights(self.prior);
             let n = case.past.len();
-            let estimates = case.company.estimate(case.past.until(n), |i| weights.serves(i));
+            let tested = case.company.test(case.past.until(n));
+            let company = Company { tested, ..case.company };
+            let estimates = company.estimate(case.past.until(n), |i| weights.serves(i));
             let moves = judged.scores(self.prior).moves(self.correction);
             Some(Plan {
                 season: case.season,
-                locals: case.company.locals.clone(),
+                locals: company.locals,
+                tested: company.tested,
                 weights,
                 estimates,
                 moves,
@@ -110,7 +116,8 @@ impl Setup<'_> {
         let setup = Setup { season: Some(plan.season), ..*self };
         setup
             .with(&history, |case| {
-                let case = Case { company: Company { locals: plan.locals.clone(), ..case.company }, ..case };
+                let (locals, tested) = (plan.locals.clone(), plan.tested.clone());
+                let case = Case { company: Company { locals, tested, ..case.company }, ..case };
                 let n = case.past.len();
                 // Estimates are in scaled units: in others they mean nothing.
                 let renewed = (case.past.unit() != plan.unit)

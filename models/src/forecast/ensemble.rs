@@ -1,6 +1,6 @@
 use super::calibrate::{Correction, Scores};
 use super::company::{Plan, Setup};
-use super::judge::Judgement;
+use super::judgement::Judgement;
 use super::lstm::{LstmForecaster, Training};
 use super::naive::Naive;
 use super::season;
@@ -21,11 +21,11 @@ const POOL: usize = 512;
 /// Local members and the global net together, weighted series by series.
 ///
 /// Every member is tried over rolling origins of the series' own past, the net only where it was not trained on what
-/// followed. Weights fall with a power of the absolute error, by steps ahead, and are then moved to where the combination
-/// would have erred least. A net more than 15 % worse than the best has no say. What the origins of
-/// one series say is joined with what was seen over all series at fitting: the mean relative error of each member, and
-/// the conformal correction of the quantiles by steps ahead (Romano et al. 2019, arXiv 1905.03222). A series never seen
-/// is judged from its own history, with the same prior.
+/// followed. Weights fall with the square of the absolute error, by steps ahead, and are then moved to where the members
+/// together would have erred least; the forecast is the weighted interquartile mean, so that no single member carries it
+/// away. Newer origins count more. What the origins of one series say is joined with what was seen over all series at
+/// fitting: the mean relative error of each member, and the conformal correction of the quantiles by steps ahead (Romano
+/// et al. 2019, arXiv 1905.03222). A series never seen is judged from its own history, with the same prior.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ensemble {
     /// Checked parameters.

@@ -251,7 +251,8 @@ impl Forecaster for LocalForecaster {
     }
 }
 
-/// How many past values members with this season make use of: eight seasons, at least 4,096 and at most 16,384.
+/// How many past values members with this season make use of: 28 seasons, at least 4,096 and at most 16,384. With a day as
+/// the season these are four weeks, the least that members with the week are estimated and then tried on.
 pub(super) fn context_for(season: usize) -> usize {
-    (8 * season).clamp(4096, 16_384)
+    (28 * season).clamp(4096, 16_384)
 }

@@ -16,6 +16,7 @@ mod ensemble;
 mod fitted;
 mod holt;
 mod judge;
+mod judgement;
 mod known;
 mod local;
 mod lstm;

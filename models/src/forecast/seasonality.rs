@@ -26,13 +26,23 @@ impl Seasonality {
     }
 
     /// Tests `values` (no gaps) for a season of `m` steps and measures it.
-    ///
-    /// Test (Fiorucci et al. 2016, doi:10.1016/j.ijforecast.2015.12.004): with `r` the autocorrelation, a season is there
-    /// when `|r_m| > 1.645 √((1 + 2 Σ_{i<m} r_i²)/n)`; never for `m` under 4 or less than two seasons of data. Indices:
-    /// means by phase of the values over (or minus) their centred moving average of `m`, normalised to mean 1 (or 0).
-    /// Multiplicative where every value is positive and every index at least 0.01, else additive.
     pub(super) fn measure(values: &[f64], m: usize) -> Self {
-        if m < 4 || values.len() < 2 * m || !is_seasonal(values, m) {
+        if Self::is_there(values, m) { Self::indices_of(values, m) } else { Self::absent() }
+    }
+
+    /// Whether `values` (no gaps) have a season of `m` steps: with `r` the autocorrelation, when `|r_m| > 1.645
+    /// √((1 + 2 Σ_{i<m} r_i²)/n)` (Fiorucci et al. 2016, doi:10.1016/j.ijforecast.2015.12.004); never for `m` under 4 or less
+    /// than two seasons of data. O(n m): for long seasons this costs more than any member's forecast.
+    pub(super) fn is_there(values: &[f64], m: usize) -> bool {
+        m >= 4 && values.len() >= 2 * m && is_seasonal(values, m)
+    }
+
+    /// Measures a season of `m` steps without asking whether it is there; absent with less than two seasons of data.
+    ///
+    /// Indices: means by phase of the values over (or minus) their centred moving average of `m`, normalised to mean 1 (or
+    /// 0). Multiplicative where every value is positive and every index at least 0.01, else additive. O(n).
+    pub(super) fn indices_of(values: &[f64], m: usize) -> Self {
+        if values.len() < 2 * m {
             return Self::absent();
         }
         let trend = trend_of(values, m);
@@ -50,12 +60,12 @@ impl Seasonality {
 
     /// The series without its season.
     pub(super) fn remove(&self, values: &[f64]) -> Vec<f64> {
-        let (n, m) = (values.len(), self.indices.len());
-        let at = |t: usize| self.indices[(m - (n - t) % m) % m];
+        let seasoned =
+            values.iter().zip(self.indices.iter().cycle().skip(first_phase(values.len(), self.indices.len())));
         match self.pattern {
             Pattern::Absent => values.to_vec(),
-            Pattern::Additive => values.iter().enumerate().map(|(t, v)| v - at(t)).collect(),
-            Pattern::Multiplicative => values.iter().enumerate().map(|(t, v)| v / at(t)).collect(),
+            Pattern::Additive => seasoned.map(|(v, i)| v - i).collect(),
+            Pattern::Multiplicative => seasoned.map(|(v, i)| v / i).collect(),
         }
     }
 
@@ -98,17 +108,23 @@ fn trend_of(x: &[f64], m: usize) -> Vec<f64> {
     trend
 }
 
+/// The phase of the first of `n` values, the next one behind them having phase 0.
+fn first_phase(n: usize, m: usize) -> usize {
+    (m - n % m) % m
+}
+
 /// Mean by phase of what is left beside the trend; `None` where a phase has no value or the indices are not finite.
 fn phase_means(values: &[f64], trend: &[f64], m: usize, pattern: Pattern) -> Option<Vec<f64>> {
     let n = values.len();
     let (mut sums, mut counts) = (vec![0.0; m], vec![0usize; m]);
-    for t in 0..n {
-        let rest = if pattern == Pattern::Multiplicative { values[t] / trend[t] } else { values[t] - trend[t] };
+    let mut phase = first_phase(n, m);
+    for (v, t) in values.iter().zip(trend) {
+        let rest = if pattern == Pattern::Multiplicative { v / t } else { v - t };
         if rest.is_finite() {
-            let phase = (m - (n - t) % m) % m;
             sums[phase] += rest;
             counts[phase] += 1;
         }
+        phase = if phase + 1 == m { 0 } else { phase + 1 };
     }
     if counts.contains(&0) {
         return None;

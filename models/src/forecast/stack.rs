@@ -1,12 +1,12 @@
 use super::calibrate::bucket;
-use super::judge::Trial;
+use super::judgement::Trial;
 use super::quantiles::MEDIAN;
 use super::weights::{Weights, trim};
 
 /// Steps of descent.
 const STEPS: usize = 40;
 /// The length of the first; later ones fall with the square root of their number.
-const RATE: f64 = 0.8;
+const RATE: f64 = 0.4;
 /// Origins at which half of that length is taken: few say little, and the start is right more often.
 const HALF: f64 = 3.0;
 /// No weight changes by more than e to this in a step.
@@ -18,18 +18,20 @@ const EACH: usize = 24;
 struct Said {
     medians: Vec<f64>,
     actual: f64,
+    /// How much its origin counts.
+    share: f64,
 }
 
-/// Moves weights to where the combination would have erred least at `trials`.
+/// Moves weights to where their mean would have erred least at `trials`, each with what it counts as.
 ///
 /// Weights that fall with each member's own error do not see that members err together, or to opposite sides. From there
 /// exponentiated gradients (Kivinen and Warmuth 1997, doi:10.1006/inco.1996.2612) go down on the absolute error of the
-/// weighted median, bucket by bucket of steps ahead with half of its neighbours; the mean of the second half of the way is
+/// weighted mean, bucket by bucket of steps ahead with half of its neighbours; the mean of the second half of the way is
 /// taken. Few steps from a good start are what keeps it from fitting noise. A member without weight stays without.
-pub(super) fn refine(weights: &mut Weights, trials: &[&Trial]) {
+pub(super) fn refine(weights: &mut Weights, trials: &[(&Trial, f64)]) {
     let buckets = weights.0.len();
     let mut said: Vec<Vec<Said>> = (0..buckets).map(|_| Vec::new()).collect();
-    for t in trials {
+    for (t, share) in trials {
         let mut from = 0;
         while from < t.actual.len() {
             let b = bucket(from);
@@ -38,23 +40,27 @@ pub(super) fn refine(weights: &mut Weights, trials: &[&Trial]) {
                 let locals = t.attempt.locals.iter().map(|l| l.as_ref().map_or(f64::NAN, |(m, _)| m[k]));
                 let net = t.attempt.net.as_ref().map_or(f64::NAN, |rows| rows[k][MEDIAN]);
                 let medians = locals.chain([net]).collect();
-                said[b.min(buckets - 1)].push(Said { medians, actual: t.actual[k] });
+                said[b.min(buckets - 1)].push(Said { medians, actual: t.actual[k], share: *share });
             }
             from = to;
         }
     }
-    let rate = RATE * trials.len() as f64 / (trials.len() as f64 + HALF);
+    let origins: f64 = trials.iter().map(|t| t.1).sum();
+    let rate = RATE * origins / (origins + HALF);
     for (b, w) in weights.0.iter_mut().enumerate() {
         let near: Vec<(&Said, f64)> = [(b.wrapping_sub(1), 1.0), (b, 2.0), (b + 1, 1.0)]
             .into_iter()
-            .filter_map(|(at, share)| said.get(at).map(|all| (all, share)))
-            .flat_map(|(all, share)| all.iter().map(move |s| (s, share / all.len() as f64)))
+            .filter_map(|(at, part)| said.get(at).map(|all| (all, part)))
+            .flat_map(|(all, part)| {
+                let total: f64 = all.iter().map(|s| s.share).sum();
+                all.iter().map(move |s| (s, part * s.share / total))
+            })
             .collect();
         descend(w, &near, rate);
     }
 }
 
-/// The weighted median forecast among those that `w` counts and the weight behind it.
+/// The weighted mean of the medians among those that `w` counts and the weight behind it.
 fn together(said: &Said, w: &[f64]) -> (f64, f64) {
     let there = w.iter().zip(&said.medians).filter(|(w, m)| **w > 0.0 && m.is_finite());
     let (sum, weight) = there.fold((0.0, 0.0), |(s, t), (w, m)| (s + w * m, t + w));
@@ -106,7 +112,7 @@ fn descend(w: &mut [f64], near: &[(&Said, f64)], rate: f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::judge::Attempt;
+    use super::super::judgement::Attempt;
     use super::*;
 
     fn trial(medians: &[&[f64]], actual: &[f64]) -> Trial {
@@ -123,7 +129,7 @@ mod tests {
         let high: Vec<f64> = truth.iter().map(|v| v + 3.0).collect();
         let trials: Vec<Trial> = (0..8).map(|_| trial(&[&low, &high, &truth], &truth)).collect();
         let mut weights = Weights(vec![vec![0.95, 0.05, 0.0]; 3]);
-        refine(&mut weights, &trials.iter().collect::<Vec<_>>());
+        refine(&mut weights, &trials.iter().map(|t| (t, 1.0)).collect::<Vec<_>>());
         for k in 0..4 {
             let w = weights.at(k);
             let error = (w[1] * 3.0 - w[0]).abs();
@@ -138,7 +144,7 @@ mod tests {
         let cases = [trial(&[&[2.0], &[2.0]], &[2.0]), trial(&[&[2.0], &[3.0]], &[f64::NAN]), trial(&[&[], &[]], &[])];
         for t in &cases {
             let mut w = start.clone();
-            refine(&mut w, &[t]);
+            refine(&mut w, &[(t, 1.0)]);
             assert_eq!(w, start);
         }
         let mut w = start.clone();

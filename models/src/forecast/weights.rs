@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 /// Origins that prior knowledge of a member counts as much as.
 const PRIOR_ORIGINS: f64 = 3.0;
 /// Weights fall with this power of the error.
-const POWER: f64 = 4.0;
-/// A local member whose error is above this multiple of the best one's does not serve. It is wide: what errs differently
-/// helps a mean even where it errs more.
-const GATE: f64 = 2.0;
-/// The same for the net, whose honest origins are few.
-const NET_GATE: f64 = 1.15;
+const POWER: f64 = 2.0;
+/// A member whose error is above this multiple of the best one's does not serve. It is wide: what errs differently helps
+/// even where it errs more, and the combination trims what lies far off.
+const GATE: f64 = 3.0;
 /// Weights below this share are not worth computing a member for.
 const LEAST: f64 = 0.02;
 /// A relative error is at most this: what is far off is far off.
@@ -20,12 +18,12 @@ const WORST: f64 = 20.0;
 /// Errors of each member at rolling origins, by bucket of steps ahead.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evidence {
-    /// Sum of absolute errors and their number, member by bucket.
-    sums: Vec<Vec<(f64, usize)>>,
+    /// Sum of absolute errors and their number, each counted by the share of its origin, member by bucket.
+    sums: Vec<Vec<(f64, f64)>>,
     /// The same at the origins that the net was tried at too; empty rows without one.
-    shared: Vec<Vec<(f64, usize)>>,
-    /// At how many origins each member was tried.
-    origins: Vec<usize>,
+    shared: Vec<Vec<(f64, f64)>>,
+    /// At how many origins each member was tried, by their shares.
+    origins: Vec<f64>,
 }
 
 /// What is known of members before a series is looked at: mean relative error, slot by bucket. 1 is the middle of the
@@ -41,24 +39,25 @@ pub(super) struct Weights(pub(super) Vec<Vec<f64>>);
 
 impl Evidence {
     pub(super) fn new(members: usize, buckets: usize) -> Self {
-        let none = vec![vec![(0.0, 0); buckets]; members];
-        Self { shared: none.clone(), sums: none, origins: vec![0; members] }
+        let none = vec![vec![(0.0, 0.0); buckets]; members];
+        Self { shared: none.clone(), sums: none, origins: vec![0.0; members] }
     }
 
-    /// Adds the absolute errors of a member at one origin, NaN = missing; `with_net`: the net is tried there too.
-    pub(super) fn push(&mut self, member: usize, errors: &[f64], with_net: bool) {
-        self.origins[member] += 1;
+    /// Adds the absolute errors of a member at one origin that counts as `share` of one, NaN = missing; `with_net`: the net
+    /// is tried there too.
+    pub(super) fn push(&mut self, member: usize, errors: &[f64], share: f64, with_net: bool) {
+        self.origins[member] += share;
         for (k, e) in errors.iter().enumerate().filter(|(_, e)| e.is_finite()) {
             for sums in [Some(&mut self.sums), Some(&mut self.shared).filter(|_| with_net)].into_iter().flatten() {
                 let cell = &mut sums[member][bucket(k)];
-                cell.0 += e;
-                cell.1 += 1;
+                cell.0 += share * e;
+                cell.1 += share;
             }
         }
     }
 
-    /// Origins that a member was tried at.
-    pub(super) fn origins(&self, member: usize) -> usize {
+    /// Origins that a member was tried at, by their shares.
+    pub(super) fn origins(&self, member: usize) -> f64 {
         self.origins[member]
     }
 
@@ -70,8 +69,8 @@ impl Evidence {
     pub(super) fn relative(&self, net: bool) -> Vec<Vec<f64>> {
         let buckets = self.sums.first().map_or(0, Vec::len);
         let locals = self.sums.len() - usize::from(net);
-        let mean = |sums: &[Vec<(f64, usize)>], i: usize, b: usize| sums[i][b].0 / sums[i][b].1 as f64;
-        let middle = |sums: &[Vec<(f64, usize)>]| -> Vec<f64> {
+        let mean = |sums: &[Vec<(f64, f64)>], i: usize, b: usize| sums[i][b].0 / sums[i][b].1;
+        let middle = |sums: &[Vec<(f64, f64)>]| -> Vec<f64> {
             let of = |b: usize| (0..locals).map(|i| mean(sums, i, b)).filter(|v| v.is_finite()).collect::<Vec<f64>>();
             (0..buckets).map(|b| median(&of(b))).collect()
         };
@@ -144,9 +143,8 @@ impl Weights {
     /// Weights from what a series' own origins say and what is known before.
     ///
     /// The expected relative error of a member is the mean of its own, counted once an origin, and the prior, counted
-    /// as 3 origins; weights are its inverse to the fourth power. A member twice as bad as the best at a bucket does not
-    /// serve there, and the net not when it is 15 % worse: this is the gate that keeps it off series that a simple member
-    /// does better.
+    /// as 3 origins; weights are its inverse squared. A member three times as bad as the best at a bucket does not serve
+    /// there.
     pub(super) fn choose(evidence: &Evidence, prior: &Prior, slots: &[usize]) -> Self {
         let net = slots.last() == Some(&NET_SLOT);
         let own = evidence.relative(net);
@@ -156,7 +154,7 @@ impl Weights {
             .map(|b| {
                 let expected: Vec<f64> = (0..members)
                     .map(|i| {
-                        let (n, known) = (evidence.origins(i) as f64, own[i][b]);
+                        let (n, known) = (evidence.origins(i), own[i][b]);
                         let is_net = net && i + 1 == members;
                         match (n > 0.0 && known.is_finite(), prior.relative.is_empty()) {
                             (true, true) => known,
@@ -166,7 +164,7 @@ impl Weights {
                         }
                     })
                     .collect();
-                weigh(&expected, net)
+                weigh(&expected)
             })
             .collect();
         Self(rows)
@@ -190,7 +188,7 @@ impl Weights {
     }
 }
 
-fn weigh(expected: &[f64], net: bool) -> Vec<f64> {
+fn weigh(expected: &[f64]) -> Vec<f64> {
     let best = expected.iter().copied().fold(f64::INFINITY, f64::min);
     if !best.is_finite() {
         let mut out = vec![0.0; expected.len()];
@@ -200,9 +198,8 @@ fn weigh(expected: &[f64], net: bool) -> Vec<f64> {
         return out;
     }
     let floor = best.max(1e-9);
-    let gate = |i: usize| if net && i + 1 == expected.len() { NET_GATE } else { GATE };
-    let weight = |(i, e): (usize, &f64)| if *e <= gate(i) * floor { (floor / e.max(1e-9)).powf(POWER) } else { 0.0 };
-    let mut out: Vec<f64> = expected.iter().enumerate().map(weight).collect();
+    let weight = |e: &f64| if *e <= GATE * floor { (floor / e.max(1e-9)).powf(POWER) } else { 0.0 };
+    let mut out: Vec<f64> = expected.iter().map(weight).collect();
     trim(&mut out);
     out
 }
