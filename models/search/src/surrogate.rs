@@ -30,6 +30,13 @@ pub struct Surrogate {
     points: usize,
 }
 
+/// One measurement of a configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) value: f64,
+    pub(crate) se: f64,
+}
+
 /// A relative change between two configurations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effect {
@@ -150,6 +157,22 @@ impl Surrogate {
         } else {
             Prediction { mean: m, sd: s }
         }
+    }
+
+    /// What a configuration measured as `repeats` gives, on the process's own scale: between the posterior mean and the mean
+    /// of its measurements.
+    ///
+    /// What was learned as noise is in part roughness, which belongs to the configuration and stays. Nothing tells how
+    /// much: half is the mean of a uniform prior. Repeats bring the answer closer to what they say.
+    pub(crate) fn level_of_measured(&self, assignment: &Assignment, repeats: &[Measured]) -> f64 {
+        let smooth = self.mixture.posterior(&self.input(assignment)).0;
+        let n = repeats.len() as f64;
+        let on_scale = |m: &Measured| (if self.log { m.value.ln() } else { m.value } - self.centre) / self.scale;
+        let errors = |m: &Measured| (if self.log { m.se / m.value } else { m.se } / self.scale).powi(2);
+        let rough = 0.5 * self.hyper.noise;
+        let by_chance = (rough + repeats.iter().map(errors).sum::<f64>() / n) / n;
+        let mean = repeats.iter().map(on_scale).sum::<f64>() / n;
+        if mean.is_finite() { smooth + rough / (rough + by_chance) * (mean - smooth) } else { smooth }
     }
 
     /// Posterior mean on the modelled scale (logarithm or not): cheap, for importances.
