@@ -11,6 +11,7 @@
 //!
 //! Smaller is better. What cannot be done is answered `{"ok":false,"error":"..."}`, and the state stays as it was.
 
+use crate::surrogate::Measured;
 use crate::trial::{Measurement, TrialState};
 use crate::{
     Aggregate, Assignment, DesignerKind, Goal, Objective, Prediction, SearchError, SpaceSpec, Study, StudySpec,
@@ -238,17 +239,23 @@ impl Stdio {
 }
 
 impl Study {
-    /// The completed trial whose configuration has the best posterior mean, with that mean; the best measured one, without
-    /// a prediction, while fewer than 8 trials are usable. This is what to apply under noise: the best of many noisy
-    /// values was also the luckiest.
+    /// The completed trial whose configuration is best by the model and its own measurements together, with the model's
+    /// prediction; the best measured one, without a prediction, while fewer than 8 trials are usable. This is what to apply
+    /// under noise: the best of many noisy values was also the luckiest, and the model alone is too smooth.
     pub fn best_by_posterior(&self) -> Option<(u64, Option<Prediction>)> {
         let ask = self.view();
         let safe = ask.safe_losses();
-        let model = if ask.losses().len() < 8 { None } else { Surrogate::fit(&ask, &ask.objective.metric).ok() };
+        let model = if ask.losses().len() < 8 { None } else { Surrogate::marginal(&ask, &ask.objective.metric).ok() };
         let sign = ask.objective.goal.sign();
+        let mut repeats: BTreeMap<String, Vec<Measured>> = BTreeMap::new();
+        for t in safe.iter().map(|s| &ask.trials[s.0]) {
+            let m = t.usable().map(|m| Measured { value: m.value, se: m.se.unwrap_or(0.0) });
+            repeats.entry(assignment_key(&t.parameters)).or_default().extend(m);
+        }
         let scored = safe.iter().map(|&(i, loss)| {
-            let p = model.as_ref().map(|m| m.predict(&ask.trials[i].parameters));
-            (p.map_or(loss, |p| sign * p.mean), i, p)
+            let a = &ask.trials[i].parameters;
+            let level = model.as_ref().map(|m| sign * m.level_of_measured(a, &repeats[&assignment_key(a)]));
+            (level.unwrap_or(loss), i, model.as_ref().map(|m| m.predict(a)))
         });
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, i, p)| (ask.trials[i].id, p))
     }

@@ -1,6 +1,6 @@
 use crate::context::ContextScale;
 use crate::designers::Ask;
-use crate::gp::{Data, Gp, Hyper, fit_hyper};
+use crate::gp::{Data, Gp, Hyper, Mixture, fit_hyper};
 use crate::trial::Prediction;
 use crate::{Assignment, SearchError, SearchSpace, Trial, stats};
 
@@ -17,16 +17,24 @@ const MOST_FITTED: usize = 80;
 #[derive(Debug, Clone)]
 pub struct Surrogate {
     space: SearchSpace,
+    /// The process of the most likely hyper-parameters, for what is climbed and ranked.
     gp: Gp,
+    /// What is said of a configuration.
+    mixture: Mixture,
     hyper: Hyper,
     /// The context that is asked about, as features.
     at: Vec<f64>,
     log: bool,
     centre: f64,
     scale: f64,
-    /// How much wider than modelled the leave-one-out residuals are, at least 1.
-    widen: f64,
     points: usize,
+}
+
+/// One measurement of a configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) value: f64,
+    pub(crate) se: f64,
 }
 
 /// A relative change between two configurations.
@@ -46,6 +54,16 @@ impl Surrogate {
     /// # Errors
     /// [`SearchError::Surrogate`] when fewer than 3 trials have the metric, or the covariance cannot be factored.
     pub fn fit(ask: &Ask<'_>, metric: &str) -> Result<Self, SearchError> {
+        Self::build(ask, metric, false)
+    }
+
+    /// The same over draws of the hyper-parameters instead of the most likely ones, for what is promised to people: its
+    /// intervals hold what they say, at some 20 times the cost.
+    pub(crate) fn marginal(ask: &Ask<'_>, metric: &str) -> Result<Self, SearchError> {
+        Self::build(ask, metric, true)
+    }
+
+    fn build(ask: &Ask<'_>, metric: &str, marginal: bool) -> Result<Self, SearchError> {
         let bad = |problem: String| SearchError::Surrogate { metric: metric.to_owned(), problem };
         let measured: Vec<(usize, f64, f64)> = ask
             .trials
@@ -86,13 +104,23 @@ impl Surrogate {
         };
         let d = ask.space.len();
         let groups: Vec<usize> = ask.space.feature_groups().into_iter().chain(d..d + context.len()).collect();
-        let hyper = fit_thinned(&data, &groups, d + context.len());
+        let parameters = d + context.len();
+        let hyper = fit_thinned(&data, &groups, parameters);
         let gp = Gp::new(&hyper, &groups, &data).ok_or_else(|| bad("its covariance is singular".to_owned()))?;
-        let z = gp.leave_one_out();
-        let spread = (z.iter().map(|v| v * v).sum::<f64>() / z.len() as f64).sqrt();
-        let widen = spread.clamp(1.0, 3.0);
+        let several = || {
+            let few = fitted(&data);
+            Mixture::marginal(
+                &data,
+                few.as_ref().unwrap_or(&data),
+                &groups,
+                parameters,
+                &hyper,
+                ask.seed.child("hyper"),
+            )
+        };
+        let mixture = marginal.then(several).flatten().unwrap_or_else(|| Mixture::one(gp.clone()));
         let at = context.features(ask.context);
-        Ok(Self { space: ask.space.clone(), gp, hyper, at, log, centre, scale, widen, points: kept.len() })
+        Ok(Self { space: ask.space.clone(), gp, mixture, hyper, at, log, centre, scale, points: kept.len() })
     }
 
     /// How many trials condition the model.
@@ -121,14 +149,30 @@ impl Surrogate {
 
     /// What the metric would be under `assignment`: posterior mean and standard deviation, without measurement noise.
     pub fn predict(&self, assignment: &Assignment) -> Prediction {
-        let (m, s) = self.gp.posterior(&self.input(assignment));
-        let (m, s) = (self.centre + self.scale * m, self.scale * s * self.widen);
+        let (m, s) = self.mixture.posterior(&self.input(assignment));
+        let (m, s) = (self.centre + self.scale * m, self.scale * s);
         if self.log {
             let mean = (m + s * s / 2.0).exp();
             Prediction { mean, sd: mean * (s * s).exp_m1().sqrt() }
         } else {
             Prediction { mean: m, sd: s }
         }
+    }
+
+    /// What a configuration measured as `repeats` gives, on the process's own scale: between the posterior mean and the mean
+    /// of its measurements.
+    ///
+    /// What was learned as noise is in part roughness, which belongs to the configuration and stays. Nothing tells how
+    /// much: half is the mean of a uniform prior. Repeats bring the answer closer to what they say.
+    pub(crate) fn level_of_measured(&self, assignment: &Assignment, repeats: &[Measured]) -> f64 {
+        let smooth = self.mixture.posterior(&self.input(assignment)).0;
+        let n = repeats.len() as f64;
+        let on_scale = |m: &Measured| (if self.log { m.value.ln() } else { m.value } - self.centre) / self.scale;
+        let errors = |m: &Measured| (if self.log { m.se / m.value } else { m.se } / self.scale).powi(2);
+        let rough = 0.5 * self.hyper.noise;
+        let by_chance = (rough + repeats.iter().map(errors).sum::<f64>() / n) / n;
+        let mean = repeats.iter().map(on_scale).sum::<f64>() / n;
+        if mean.is_finite() { smooth + rough / (rough + by_chance) * (mean - smooth) } else { smooth }
     }
 
     /// Posterior mean on the modelled scale (logarithm or not): cheap, for importances.
@@ -150,9 +194,17 @@ impl Surrogate {
 
     /// Difference `to - from` on the modelled scale: mean and standard deviation, correlated.
     pub(crate) fn difference(&self, from: &[f64], to: &[f64]) -> (f64, f64) {
-        let ([a, b], [va, vb, cab]) = self.gp.joint(&self.extended(from), &self.extended(to));
-        let variance = (va + vb - 2.0 * cab).max(0.0);
-        (self.scale * (b - a), self.scale * variance.sqrt() * self.widen)
+        self.apart(self.mixture.joint(&self.extended(from), &self.extended(to)))
+    }
+
+    /// The same by the most likely process alone: what parameters do, without the doubt whether an unmeasured
+    /// configuration keeps to it.
+    pub(crate) fn likely_difference(&self, from: &[f64], to: &[f64]) -> (f64, f64) {
+        self.apart(self.gp.joint(&self.extended(from), &self.extended(to)))
+    }
+
+    fn apart(&self, ([a, b], [va, vb, cab]): ([f64; 2], [f64; 3])) -> (f64, f64) {
+        (self.scale * (b - a), self.scale * (va + vb - 2.0 * cab).max(0.0).sqrt())
     }
 
     /// The relative change of the metric when `from` is replaced by `to`.
@@ -162,8 +214,8 @@ impl Surrogate {
     /// `from` that a ratio means nothing.
     pub fn effect(&self, from: &Assignment, to: &Assignment) -> Option<Effect> {
         let (from, to) = (self.input(from), self.input(to));
-        let ([a, b], [va, vb, cab]) = self.gp.joint(&from, &to);
-        let w = self.scale * self.scale * self.widen * self.widen;
+        let ([a, b], [va, vb, cab]) = self.mixture.joint(&from, &to);
+        let w = self.scale * self.scale;
         let (va, vb, cab) = (va * w, vb * w, cab * w);
         let (a, b) = (self.centre + self.scale * a, self.centre + self.scale * b);
         let z = |level: f64| stats::normal_quantile(0.5 + level / 2.0);
@@ -185,8 +237,8 @@ impl Surrogate {
 
     /// The probability that the metric under `assignment` is on the wrong side of a limit: `sign * value > sign * limit`.
     pub fn p_beyond(&self, assignment: &Assignment, limit: f64, sign: f64) -> f64 {
-        let (m, s) = self.gp.posterior(&self.input(assignment));
-        let (m, s) = (self.centre + self.scale * m, self.scale * s * self.widen);
+        let (m, s) = self.mixture.posterior(&self.input(assignment));
+        let (m, s) = (self.centre + self.scale * m, self.scale * s);
         let limit = match (self.log, limit > 0.0) {
             (false, _) => limit,
             (true, true) => limit.ln(),
@@ -203,16 +255,20 @@ pub(crate) fn positive(v: f64) -> f64 {
 
 /// Hyper-parameters from at most [`MOST_FITTED`] of the points.
 pub(crate) fn fit_thinned(data: &Data, groups: &[usize], parameters: usize) -> Hyper {
+    fit_hyper(fitted(data).as_ref().unwrap_or(data), groups, parameters)
+}
+
+/// The [`MOST_FITTED`] points that the marginal likelihood sees, where there are more.
+fn fitted(data: &Data) -> Option<Data> {
     if data.y.len() <= MOST_FITTED {
-        return fit_hyper(data, groups, parameters);
+        return None;
     }
     let kept = thin(&data.y, MOST_FITTED);
-    let few = Data {
+    Some(Data {
         x: kept.iter().map(|&k| data.x[k].clone()).collect(),
         y: kept.iter().map(|&k| data.y[k]).collect(),
         known: kept.iter().map(|&k| data.known[k]).collect(),
-    };
-    fit_hyper(&few, groups, parameters)
+    })
 }
 
 /// At most `most` places of `losses`, in order: the best half, the newest quarter, and the rest evenly over time.

@@ -13,8 +13,11 @@ pub enum Boundary {
         /// Observations at the end.
         total: f64,
     },
-    /// As many looks as one likes for ever: Robbins' mixture boundary, the asymptotic confidence sequence of
-    /// Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2021, arXiv 2103.06476, theorem 2.2), tightest at `best`.
+    /// As many looks as one likes for ever: an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and
+    /// Ramdas 2021, arXiv 2103.06476) by a mixture that is tightest at `best`. Four fifths of it are two lines (Robbins
+    /// 1970, doi:10.1214/aoms/1177696786), which make it 4 to 9 % tighter than a normal mixture from half of `best` to its
+    /// double; one fifth is the normal mixture, which keeps it narrowing for ever, 14 % wider at ten times `best` than
+    /// alone.
     Always {
         /// Observations at which it is tightest.
         best: f64,
@@ -26,9 +29,11 @@ impl Boundary {
     /// was estimated. Infinite below 2 observations.
     ///
     /// `Fixed`: `t(1 - alpha/2)` with `n - 1` degrees of freedom. `Planned`: `z(1 - alpha/4) sqrt(total / n)`, and
-    /// infinite past the total. `Always`: `sqrt(2 (n r + 1)/(n r) ln(sqrt(n r + 1)/alpha))` with
-    /// `r = (-2 ln alpha + ln(-2 ln alpha) + 1)/best`. The last two are asymptotic; both are widened by the ratio of the
-    /// `t` and normal quantiles that makes up for an estimated standard error.
+    /// infinite past the total. `Always`: the `z` at which
+    /// `0.8 cosh(z d) exp(-d^2/2) + 0.2 exp(z^2 m / (2 m + 2)) / sqrt(m + 1) = 1/alpha` (Ville's inequality) with
+    /// `d = sqrt(2 ln(2.5/alpha) n / best)` and `m = (-2 ln alpha + ln(-2 ln alpha) + 1) n / best`. The last two are
+    /// asymptotic; both are widened by the ratio of the `t` and normal quantiles that makes up for an estimated standard
+    /// error.
     pub fn critical(self, n: f64, alpha: f64) -> f64 {
         if n.is_nan() || n < 2.0 {
             return f64::INFINITY;
@@ -43,13 +48,39 @@ impl Boundary {
                 }
                 widen(normal_quantile(1.0 - alpha / 4.0) * (total / n).sqrt(), 1.0 - alpha / 4.0)
             }
-            Self::Always { best } => {
-                let l = -2.0 * alpha.ln();
-                let nr = n * (l + l.ln() + 1.0) / best.max(1.0);
-                widen((2.0 * (nr + 1.0) / nr * ((nr + 1.0).sqrt() / alpha).ln()).sqrt(), 1.0 - alpha / 2.0)
-            }
+            Self::Always { best } => widen(always(n / best.max(1.0), alpha), 1.0 - alpha / 2.0),
         }
     }
+}
+
+/// The share of the two lines in the mixture of [`Boundary::Always`].
+const LINES: f64 = 0.8;
+
+/// The critical value after the share `s` of the observations at which it is tightest; by bisection, as the mixture grows
+/// with it.
+fn always(s: f64, alpha: f64) -> f64 {
+    let drift = (2.0 * (2.0 / (alpha * LINES)).ln() * s).sqrt();
+    let l = -2.0 * alpha.ln();
+    let m = s * (l + l.ln() + 1.0);
+    // In logarithms, and the larger part first: both overflow early.
+    let log_mixture = |z: f64| {
+        let lines = LINES.ln() + z * drift + (0.5 + 0.5 * (-2.0 * z * drift).exp()).ln() - drift * drift / 2.0;
+        let normal = (1.0 - LINES).ln() + z * z * m / (2.0 * (m + 1.0)) - 0.5 * (m + 1.0).ln();
+        lines.max(normal) + (-(lines - normal).abs()).exp().ln_1p()
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    while log_mixture(high) < -alpha.ln() && high < 1e12 {
+        high *= 2.0;
+    }
+    for _ in 0..60 {
+        let z = f64::midpoint(low, high);
+        if log_mixture(z) < -alpha.ln() {
+            low = z;
+        } else {
+            high = z;
+        }
+    }
+    high
 }
 
 #[cfg(test)]
@@ -62,8 +93,11 @@ mod tests {
     fn known_values() {
         assert!((Boundary::Fixed.critical(1e9, 0.05) - 1.959_964).abs() < 1e-4);
         assert!((Boundary::Planned { total: 1e9 }.critical(1e9, 0.05) - 2.241_403).abs() < 1e-4);
-        // n r = 8.781, so sqrt(2 * 9.781/8.781 * ln(3.1275/0.05)).
-        assert!((Boundary::Always { best: 1e9 }.critical(1e9, 0.05) - 3.035).abs() < 2e-3);
+        // The lines alone give sqrt(2 ln 40) = 2.716, the normal mixture alone 3.035, and for ever that alone narrows.
+        let always = Boundary::Always { best: 1e9 };
+        for (n, z) in [(1e8, 4.195), (5e8, 2.896), (1e9, 2.760), (2e9, 2.930), (1e10, 3.722), (1e11, 4.001)] {
+            assert!((always.critical(n, 0.05) - z).abs() < 1e-3, "{n}: {}", always.critical(n, 0.05));
+        }
         assert!(Boundary::Planned { total: 30.0 }.critical(31.0, 0.05).is_infinite());
         assert!(Boundary::Fixed.critical(1.0, 0.05).is_infinite());
     }

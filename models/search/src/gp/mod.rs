@@ -4,10 +4,14 @@
 
 mod fit;
 mod kernel;
+mod mixture;
 mod process;
+mod sample;
 
 pub(crate) use fit::fit_hyper;
+pub(crate) use mixture::Mixture;
 pub(crate) use process::{Data, Gp, Sources};
+pub(crate) use sample::sample_hyper;
 
 /// The numbers that the marginal likelihood chooses.
 #[derive(Debug, Clone, PartialEq)]

@@ -70,6 +70,23 @@ pub(crate) fn factor(k: &[f64], n: usize) -> Option<(f64, Vec<f64>)> {
     None
 }
 
+/// Cholesky factor's half log determinant and `y' K^-1 y` from the lower triangle of `k`.
+pub(crate) fn solve_lower(k: &[f64], y: &[f64]) -> Option<(f64, f64)> {
+    let n = y.len();
+    let m = Mat::<f64>::from_fn(n, n, |i, j| if i >= j { k[i * n + j] } else { 0.0 });
+    let llt = Llt::new(m.as_ref(), Side::Lower).ok()?;
+    let l = llt.L();
+    let mut z = vec![0.0; n];
+    let (mut half_log_det, mut fit) = (0.0, 0.0);
+    for i in 0..n {
+        let known: f64 = (0..i).map(|j| l[(i, j)] * z[j]).sum();
+        z[i] = (y[i] - known) / l[(i, i)];
+        half_log_det += l[(i, i)].ln();
+        fit += z[i] * z[i];
+    }
+    (half_log_det.is_finite() && fit.is_finite()).then_some((half_log_det, fit))
+}
+
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
@@ -258,6 +275,12 @@ impl Gp {
     pub(crate) fn leave_one_out_density(&self) -> f64 {
         let z = self.leave_one_out();
         (0..self.n).map(|i| 0.5 * self.inverse[i * self.n + i].ln() - 0.5 * z[i] * z[i]).sum()
+    }
+
+    /// Leave-one-out residuals and their predicted variances, with noise.
+    pub(crate) fn left_out(&self) -> Vec<(f64, f64)> {
+        let variance = |i: usize| 1.0 / self.inverse[i * self.n + i];
+        (0..self.n).map(|i| (self.alpha[i] * variance(i), variance(i))).collect()
     }
 
     /// Leave-one-out residuals divided by their predicted standard deviation (Rasmussen and Williams, section 5.4.2).
