@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bad_requests;
 mod compat;
+mod fixtures;
 mod journey;
 mod live_is_backtest;
 mod reload;
