@@ -106,7 +106,7 @@ async fn machine_1_5() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machine_1_6_with_all_members() {
     let kinds = ["pca", "cluster", "neighbours", "amplitude", "shift", "persistence"];
-    let mut recipe: String = kinds.iter().map(|k| format!("[[detectors]]\nkind = \"{k}\"\n")).collect();
+    let mut recipe = kinds.map(|k| format!("[[detectors]]\nkind = \"{k}\"\n")).concat();
     recipe += "[[detectors]]\nkind = \"baseline\"\nup_to = 100\n";
     // The automatic choice would be made anew for 38 signals every few steps.
     recipe += "[[detectors]]\nkind = \"residual\"\nforecaster = { kind = \"seasonal_naive\", season = 60 }\n";
