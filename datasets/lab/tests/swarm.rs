@@ -112,7 +112,8 @@ impl Effect {
     }
 }
 
-/// Watches four ticks, injects, watches until the fault is over.
+/// Watches four ticks, injects, watches until the fault is over. A slow agent may finish nothing in that time: then until
+/// what it was slow with is finished.
 fn inject(swarm: &Swarm, ticks: &mut Ticks, kind: FaultKind, agent: Option<usize>) -> Effect {
     let settled = swarm.events().last().map_or(Timestamp(0), |e| e.end.plus(750));
     while ticks.next_blocking().expect("it works").timestamp < settled {}
@@ -121,7 +122,9 @@ fn inject(swarm: &Swarm, ticks: &mut Ticks, kind: FaultKind, agent: Option<usize
     let mut during = Vec::new();
     loop {
         let tick = ticks.next_blocking().expect("it works");
-        if tick.timestamp > event.end {
+        let finished = |t: &Arc<Tick>| agent.is_some_and(|a| t.agents[a].completion_ms.is_finite());
+        let waits = kind == FaultKind::SlowAgent && !during.iter().any(finished);
+        if tick.timestamp > event.end.plus(if waits { 5000 } else { 0 }) {
             break;
         }
         if tick.timestamp >= event.start.plus(500) {
