@@ -47,7 +47,7 @@ struct Options {
     #[arg(long, default_value_t = 420.0)]
     rate: f64,
     /// What is tuned: `latency_p95_ms` is made small, `throughput_per_s` large.
-    #[arg(long, default_value = "latency_p95_ms")]
+    #[arg(long, default_value = "latency_p95_ms", value_parser = ["latency_p95_ms", "throughput_per_s"])]
     metric: String,
     #[arg(long)]
     slow_agent: bool,

@@ -34,7 +34,7 @@ fn body(table: &SeriesTable, rows: Range<usize>) -> Value {
 
 /// Fits on the train rows of one series of smd_a, backtests the artifact, and replays `rows` test rows through the server
 /// in batches of each size, with a restart in the middle.
-async fn compare(series: &'static str, recipe: &'static str, sizes: &[(usize, usize)]) {
+async fn compare(series: &'static str, recipe: &str, sizes: &[(usize, usize)]) {
     let Some(data) = shared_data("smd_a") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -111,5 +111,5 @@ async fn machine_1_6_with_all_members() {
     // The automatic choice would be made anew for 38 signals every few steps.
     recipe += "[[detectors]]\nkind = \"residual\"\nforecaster = { kind = \"seasonal_naive\", season = 60 }\n";
     recipe += "[[detectors]]\nkind = \"autoencoder\"\nnet = { epochs = 2 }\n";
-    compare("machine-1-6", Box::leak(recipe.into_boxed_str()), &[(7, 1_400)]).await;
+    compare("machine-1-6", &recipe, &[(7, 1_400)]).await;
 }

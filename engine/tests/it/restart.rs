@@ -84,3 +84,32 @@ async fn everything_else_survives_as_well() {
     assert!(none["none_because"].as_str().unwrap().contains("freeze"), "{none}");
     s.stop().await;
 }
+
+/// States are handed over some megabytes at a time: far more of them than go at once are all there again.
+#[tokio::test]
+async fn more_state_than_is_saved_at_once_survives() {
+    const HOSTS: usize = 800;
+    let dir = tempfile::tempdir().unwrap();
+    let start = || Server::start(dir.path(), |c| c.threads = Some(1));
+    let s = start().await;
+    for i in 0..9 {
+        let rows: Vec<Value> = (0..HOSTS)
+            .map(|h| {
+                let (cpu, mem) = usual("a", i);
+                point(&format!("h{h}"), i, cpu, mem)
+            })
+            .collect();
+        s.posted("/v1/ingest", &points(&rows)).await;
+    }
+    let page = format!("/v1/groups?limit={HOSTS}");
+    let before = s.get(&page).await;
+    let one = s.get("/v1/groups/%7Bhost%3D%22h7%22%7D").await;
+    let bytes = HOSTS as u64 * one["bytes"].as_u64().unwrap();
+    assert!(bytes > 3 * (2 << 20), "{bytes} bytes are saved in few pieces: more hosts are needed");
+    s.stop().await;
+    let s = start().await;
+    let after = s.get(&page).await;
+    assert_eq!(after["items"].as_array().unwrap().len(), HOSTS);
+    assert_eq!(before, after);
+    s.stop().await;
+}

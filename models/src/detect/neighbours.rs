@@ -223,7 +223,7 @@ impl Detector for NeighboursDetector {
         let (usual, deviation) = self.usual;
         let off = self.drift.off(centre, 0, (libm::sqrt(squared) - usual) / deviation);
         out.group = (off + usual / deviation).max(0.0);
-        // What separates the row from its neighbour, in signals again: squares add up to no less than nothing.
+        // What separates the row from its neighbour, in signals again.
         out.signals.fill(0.0);
         let block = &self.bank[at / LANES * LANES * white.len()..];
         for (k, (w, s)) in white.iter().zip(&self.deviations).enumerate() {

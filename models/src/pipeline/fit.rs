@@ -1,8 +1,8 @@
 use super::calibration::{Calibration, HeldOut, LEAST_ROWS};
 use super::fitted::{Fitted, GroupParts};
+use super::group_fit::{Fit, Weights, save_optimizers};
 use super::members::Member;
 use super::rules::{SignalRule, line_of};
-use super::weights::{Fit, Weights, save_optimizers};
 use super::{Pipeline, PipelineSignal};
 use crate::ModelError;
 use crate::artifact::TensorMap;

@@ -6,13 +6,13 @@ mod calibration;
 mod codec;
 mod fit;
 mod fitted;
+mod group_fit;
 mod members;
 mod online;
 mod row;
 mod rules;
 mod scaling;
 mod state;
-mod weights;
 
 pub use fit::{FitProgress, GroupHistory, PipelineFit, fit_pipeline};
 pub use row::{RowScore, SignalRow};

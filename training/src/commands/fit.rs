@@ -79,11 +79,14 @@ pub fn fit(args: &FitArgs, context: &Context) -> Result<Answer, TrainError> {
         warm: warm.as_ref(),
     };
     let start = Instant::now();
-    let (mut fitted, notes) = fit_all(&data, &options, context)?;
+    let (mut fitted, mut notes) = fit_all(&data, &options, context)?;
     if args.backtest {
         for one in &mut fitted {
-            let figures = gate::Figures::of(&one.artifact, &data, context)?.value();
-            one.artifact = one.artifact.clone().with_backtest(figures)?;
+            match gate::Figures::of(&one.artifact, &data, context) {
+                Ok(figures) => one.artifact = one.artifact.clone().with_backtest(figures.value())?,
+                // The fit may have taken hours: it is kept.
+                Err(e) => notes.push(format!("kept without backtest figures: {e}")),
+            }
         }
     }
     let seconds = start.elapsed().as_secs_f64();

@@ -107,6 +107,21 @@ fn what_does_worse_on_labelled_rows_is_not_promoted() {
 }
 
 #[test]
+fn a_fit_is_kept_where_there_is_nothing_to_judge_it_by() {
+    let house = House::new();
+    let bare = house.dir.path().join("bare.csv");
+    let rows = [0, 3, 1, 4, 2].repeat(80);
+    let lines: Vec<String> =
+        rows.iter().enumerate().map(|(i, v)| format!("{},{v}", 1_767_225_600_000 + 60_000 * i)).collect();
+    std::fs::write(&bare, format!("timestamp,cpu\n{}\n", lines.join("\n"))).expect("written");
+    let args = "--format json fit --data {} --recipe {} --registry {} --backtest";
+    let answer = train(args, &[&bare, &house.recipe, &house.registry]).json();
+    assert!(answer["notes"].to_string().contains("kept without backtest figures"), "{answer}");
+    let id = House::id(&answer);
+    assert_eq!(train(&format!("inspect bare/{id} --registry {{}}"), &[&house.registry]).code, 0);
+}
+
+#[test]
 fn a_damaged_artifact_is_named_and_the_others_live() {
     let house = House::new();
     let good = House::id(&house.fit(&house.registry, ""));
