@@ -51,6 +51,9 @@ struct Options {
     metric: String,
     #[arg(long)]
     slow_agent: bool,
+    /// Prints every trial.
+    #[arg(long)]
+    verbose: bool,
     /// Random configurations to compare with.
     #[arg(long, default_value_t = 0)]
     random: usize,
@@ -206,6 +209,10 @@ async fn search(client: &Client, lab: &mut Lab, options: &Options, seed: u64, sp
         // No agent gets anything: nothing is to be measured.
         let idle = options.slow_agent && parameters.values().all(|v| v.as_f64() == Some(0.0));
         let seen = if idle { None } else { Some(lab.measure(&parameters).await?) };
+        if options.verbose {
+            let (value, se) = seen.as_ref().map_or((f64::NAN, f64::NAN), |s| (s.objective, s.se));
+            println!("  {} {value:.3} +- {se:.3} {} {}", trial["id"], trial["parameters"], trial["why"]);
+        }
         let told = seen.filter(|s| s.objective.is_finite()).map_or_else(
             || json!({"state": "failed", "reason": "no task succeeded"}),
             |s| json!({"value": s.objective, "se": s.se, "replicates": COUNT / 4, "metrics": s.metrics}),

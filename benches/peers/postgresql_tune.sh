@@ -5,7 +5,8 @@
 #
 # Wants PostgreSQL's server programs and pgbench (apt-get install postgresql), foreglow-train in PATH or $FOREGLOW_TRAIN,
 # and 1 GB in the temporary folder. Only a cluster of its own is touched: it listens on a socket in that folder.
-# Everything that was found stays in $OUT, when given: study, journal, SQL, report, rounds.
+# Everything that was found stays in $OUT, when given: study, journal, SQL, report, rounds. $OPTUNA, when given, is a python
+# with optuna: its TPE gets as many trials of the same kind, and takes its turns in the rounds.
 set -euo pipefail
 trials=${1:-40} seconds=${2:-5} rounds=${3:-6} seed=${4:-1}
 train=$(realpath "$(command -v "${FOREGLOW_TRAIN:-foreglow-train}")")
@@ -17,17 +18,19 @@ if [ "$(id -u)" = 0 ]; then
     work=$(mktemp -d)
     chown "$user" "$work"
     cp "$0" "$work/tune.sh"
+    cp "$(dirname "$0")/optuna_postgresql.py" "$work"
     chmod 755 "$work/tune.sh"
-    runuser -u "$user" -- env PGBIN="$bin" FOREGLOW_TRAIN="$train" WORK="$work" \
+    runuser -u "$user" -- env PGBIN="$bin" FOREGLOW_TRAIN="$train" WORK="$work" OPTUNA="${OPTUNA:-}" \
         "$work/tune.sh" "$trials" "$seconds" "$rounds" "$seed" && code=0 || code=$?
     if [ -n "${OUT:-}" ]; then
         mkdir -p "$OUT"
-        cp "$work"/{study.toml,study.journal,change.sql,report.txt,rounds.txt} "$OUT" 2> /dev/null || true
+        cp "$work"/{study.toml,study.journal,change.sql,optuna.sql,report.txt,rounds.txt} "$OUT" 2> /dev/null || true
     fi
     rm -rf "$work"
     exit "$code"
 fi
 
+here=$(realpath "$(dirname "$0")")
 work=${WORK:-$(mktemp -d)}
 cd "$work"
 export PGHOST=$work PGUSER=bench PGDATABASE=bench PGDATA=$work/data PATH=$bin:$PATH
@@ -87,21 +90,37 @@ load=(pgbench -n -c 8 -j 2 -T "$seconds")
 "$train" tune --study study.toml --emit sql --out change.sql -- "${load[@]}" | tee report.txt
 grep -q 'ALTER SYSTEM SET' change.sql || { echo "nothing was recommended: nothing to measure again"; exit 0; }
 
-# Defaults and recommendation in turn, the order swapped every round, so that drift hits both alike.
+arms=(defaults recommended)
+if [ -n "${OPTUNA:-}" ]; then
+    psql -qX -c 'ALTER SYSTEM RESET ALL'
+    "$OPTUNA" "$here/optuna_postgresql.py" "$trials" "$seconds" "$seed" > optuna.sql
+    arms+=(optuna)
+fi
+
+# In turn, the order swapped every round, so that drift hits all alike.
 one() { # NAME
     psql -qX -c 'ALTER SYSTEM RESET ALL'
-    [ "$1" = defaults ] || psql -qX -v ON_ERROR_STOP=1 -f change.sql > /dev/null
+    case $1 in
+        recommended) psql -qX -v ON_ERROR_STOP=1 -f change.sql > /dev/null ;;
+        optuna) psql -qX -v ON_ERROR_STOP=1 -f optuna.sql > /dev/null ;;
+    esac
     ./restart.sh
     psql -qX -c CHECKPOINT
     "${load[@]}" > /dev/null 2>&1
     "${load[@]}" 2> /dev/null | awk -v name="$1" '/^tps/ { print name, $3 }' | tee -a rounds.txt
 }
 for round in $(seq "$rounds"); do
-    if [ $((round % 2)) = 0 ]; then one defaults; one recommended; else one recommended; one defaults; fi
+    for k in $(seq 0 $((${#arms[@]} - 1))); do
+        if [ $((round % 2)) = 0 ]; then one "${arms[k]}"; else one "${arms[${#arms[@]} - 1 - k]}"; fi
+    done
 done
 awk '{ n[$1]++; s[$1] += $2; q[$1] += $2 * $2 }
     END {
         for (k in n) { m[k] = s[k] / n[k]; e[k] = sqrt((q[k] / n[k] - m[k] ^ 2) / (n[k] - 1)) }
-        printf "defaults %.0f +- %.0f tps, recommended %.0f +- %.0f tps: %+.1f %%\n",
-            m["defaults"], e["defaults"], m["recommended"], e["recommended"], 100 * (m["recommended"] / m["defaults"] - 1)
+        printf "defaults %.0f +- %.0f tps, recommended %.0f +- %.0f tps: %+.1f %%", m["defaults"], e["defaults"],
+            m["recommended"], e["recommended"], 100 * (m["recommended"] / m["defaults"] - 1)
+        if ("optuna" in m)
+            printf "; Optuna TPE %.0f +- %.0f tps, recommended against it: %+.1f %%", m["optuna"], e["optuna"],
+                100 * (m["recommended"] / m["optuna"] - 1)
+        print ""
     }' rounds.txt

@@ -5,7 +5,7 @@ use super::power::{PlanReply, effect};
 use super::problem::{Problem, ProblemBody};
 use crate::app::App;
 use crate::store::ObservationRow;
-use crate::tuner::experiments::{Look, New, Verdict};
+use crate::tuner::experiments::{Look, New, Switchback, Verdict};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -76,6 +76,29 @@ pub(crate) struct MetricBody {
     goal: Goal,
 }
 
+/// One system runs both variants in turn: it cannot run them at once.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SwitchbackBody {
+    /// The live series of the system, as `{service="a"}`.
+    #[serde(rename = "match")]
+    selector: String,
+    /// How long a variant runs at a time, in milliseconds. Periods go in pairs, and a coin decides which has the variant.
+    period_ms: i64,
+    /// What is left out at the start of each period, because the other variant still shows. Default 0.
+    #[serde(default)]
+    washout_ms: i64,
+}
+
+/// Whose turn it is in a switchback.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Turn {
+    /// The variant that is to run now.
+    variant: String,
+    /// Until then, epoch milliseconds.
+    until: i64,
+}
+
 /// An experiment.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +118,13 @@ pub(crate) struct ExperimentBody {
     /// Samples an arm at the end; needed but for `always_valid`, which is most precise there (default 2000).
     #[serde(default)]
     samples: Option<usize>,
+    /// A metric that is measured beside the others and that no variant can change (the load): its movement is taken out
+    /// of them (CUPED, Deng et al. 2013, doi:10.1145/2433396.2433413).
+    #[serde(default)]
+    covariate: Option<String>,
+    /// One system takes turns between the two variants, which have no `match` of their own then.
+    #[serde(default)]
+    switchback: Option<SwitchbackBody>,
     /// Values from here on count; default now.
     #[serde(default)]
     start: Option<Instant>,
@@ -127,6 +157,13 @@ pub(crate) struct ExperimentReply {
     mode: Mode,
     alpha: f64,
     samples: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    covariate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switchback: Option<SwitchbackBody>,
+    /// Whose turn it is, in a switchback that goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Turn>,
     /// Epoch milliseconds.
     created_at: i64,
     /// Epoch milliseconds.
@@ -151,8 +188,9 @@ pub(crate) struct ExperimentReply {
 }
 
 impl ExperimentReply {
-    fn of(l: Look) -> Self {
+    fn of(l: Look, now: Timestamp) -> Self {
         let k = l.kept;
+        let turn = k.turn(now).map(|(variant, until)| Turn { variant: variant.to_owned(), until: until.ms() });
         let spec = k.spec;
         Self {
             id: k.id,
@@ -167,6 +205,13 @@ impl ExperimentReply {
             mode: Mode::of(spec.analysis),
             alpha: spec.alpha,
             samples: spec.samples,
+            covariate: spec.covariate,
+            switchback: k.switchback.map(|s| SwitchbackBody {
+                selector: s.selector,
+                period_ms: s.period_ms,
+                washout_ms: s.washout_ms,
+            }),
+            now: turn,
             created_at: k.created_at.ms(),
             start: k.start.ms(),
             stopped_at: k.stopped_at.map(Timestamp::ms),
@@ -206,6 +251,7 @@ pub(crate) async fn create(
             selectors.insert(v.name.clone(), s.clone());
         }
     }
+    let switchback = b.switchback.as_ref().map(|s| taking_turns(s, &b)).transpose()?;
     let spec = ExperimentSpec {
         name: b.name,
         variants: b.variants.into_iter().map(|v| v.name).collect(),
@@ -213,11 +259,31 @@ pub(crate) async fn create(
         analysis: b.mode.analysis(),
         alpha: b.alpha,
         samples: planned(b.mode, b.samples)?,
+        covariate: b.covariate,
         seed: b.seed.map_or_else(Seed::default, Seed),
     };
-    let new = New { spec, selectors, start, baseline: b.baseline, effect: b.effect };
-    let (look, new) = app.slow(move |app| app.tuner.experiments.create(&caller.tenant, new, app.clock.now())).await?;
-    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &ExperimentReply::of(look)))
+    let new = New { spec, selectors, switchback, start, baseline: b.baseline, effect: b.effect };
+    let now = app.clock.now();
+    let (look, new) = app.slow(move |app| app.tuner.experiments.create(&caller.tenant, new, now)).await?;
+    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &ExperimentReply::of(look, now)))
+}
+
+fn taking_turns(s: &SwitchbackBody, b: &ExperimentBody) -> Result<Switchback, Problem> {
+    selector(&s.selector, "/switchback/match")?;
+    let bad = |detail: &str, place: &str| Err(Problem::meaningless("invalid_experiment", detail).at(place));
+    if b.variants.len() != 2 || b.variants.iter().any(|v| v.selector.is_some()) {
+        return bad(
+            "a switchback has two variants, without `match`: both are the system of the switchback",
+            "/variants",
+        );
+    }
+    if b.covariate.is_some() {
+        return bad("a switchback compares periods next to each other: it takes no covariate", "/covariate");
+    }
+    if !(s.washout_ms >= 0 && s.washout_ms < s.period_ms) {
+        return bad("`washout_ms` is 0 or more and shorter than `period_ms`", "/switchback/washout_ms");
+    }
+    Ok(Switchback { selector: s.selector.clone(), period_ms: s.period_ms, washout_ms: s.washout_ms })
 }
 
 fn planned(mode: Mode, samples: Option<usize>) -> Result<usize, Problem> {
@@ -244,6 +310,7 @@ pub(super) fn selector(text: &str, place: &str) -> Result<Selector, Problem> {
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["limit", "cursor"])?;
     let (limit, cursor) = (params.limit()?, params.text("cursor").map(str::to_owned));
+    let now = app.clock.now();
     let looks = app
         .slow(move |app| {
             let all = app.tuner.experiments.list(&caller.tenant);
@@ -251,7 +318,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Pa
             page.map(|k| app.tuner.experiments.look(&caller.tenant, &k.id)).collect::<Result<Vec<_>, _>>()
         })
         .await?;
-    let items = looks.into_iter().map(ExperimentReply::of).collect();
+    let items = looks.into_iter().map(|l| ExperimentReply::of(l, now)).collect();
     Ok(ok(&Page::cut(items, limit, |e: &ExperimentReply| e.id.clone())))
 }
 
@@ -263,7 +330,9 @@ pub(crate) async fn one(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(ok(&ExperimentReply::of(app.slow(move |app| app.tuner.experiments.look(&caller.tenant, &id)).await?)))
+    let now = app.clock.now();
+    let look = app.slow(move |app| app.tuner.experiments.look(&caller.tenant, &id)).await?;
+    Ok(ok(&ExperimentReply::of(look, now)))
 }
 
 /// What was measured of one variant.
@@ -323,6 +392,7 @@ pub(crate) async fn stop(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let look = app.slow(move |app| app.tuner.experiments.stop(&caller.tenant, &id, app.clock.now())).await?;
-    Ok(ok(&ExperimentReply::of(look)))
+    let now = app.clock.now();
+    let look = app.slow(move |app| app.tuner.experiments.stop(&caller.tenant, &id, now)).await?;
+    Ok(ok(&ExperimentReply::of(look, now)))
 }

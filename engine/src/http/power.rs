@@ -120,6 +120,7 @@ pub(crate) async fn power(
         analysis: b.mode.analysis(),
         alpha: b.alpha,
         samples,
+        covariate: None,
         seed: Seed::default(),
     };
     let (plan, step) =

@@ -20,7 +20,8 @@ pub(crate) struct StudyBody {
     name: String,
     /// Labels of what is tuned.
     entity: Option<BTreeMap<String, String>>,
-    /// `{name, type: float|int|discrete|cat|bool, low, high, log, step, choices, values, current, max_step, cost, when}`.
+    /// `{name, type: float|int|discrete|cat|bool, low, high, log, step, choices, values, current, max_step, cost, when, from_metric,
+    /// metric_scale}`; a parameter with `from_metric` is read from that metric of the entity, and need not be posted.
     #[schema(value_type = Vec<Object>)]
     parameters: Vec<()>,
     /// `{metric, aggregate: mean|p50|p95|p99|rate|min|max, goal: min|max}`.

@@ -40,7 +40,10 @@ pub(crate) fn add_observations(
     Ok(())
 }
 
-/// The posted values of a metric under a variant within a range, in the order of time.
+/// A posted value: when, of what unit, what.
+pub(crate) type Posted = (Timestamp, String, f64);
+
+/// The posted values of a metric under a variant within a range, in the order of time and unit.
 pub(crate) fn observations(
     conn: &Connection,
     tenant: &str,
@@ -48,13 +51,13 @@ pub(crate) fn observations(
     metric: &str,
     variant: &str,
     range: TimeRange,
-) -> Result<Vec<(Timestamp, f64)>, EngineError> {
+) -> Result<Vec<Posted>, EngineError> {
     let mut q = conn.prepare_cached(
-        "SELECT ts, value FROM observation WHERE tenant = ?1 AND experiment = ?2 AND metric = ?3 AND variant = ?4
+        "SELECT ts, unit, value FROM observation WHERE tenant = ?1 AND experiment = ?2 AND metric = ?3 AND variant = ?4
          AND ts >= ?5 AND ts < ?6 ORDER BY ts, unit",
     )?;
     let rows = q.query_map(params![tenant, id, metric, variant, range.start.ms(), range.end.ms()], |r| {
-        Ok((Timestamp(r.get(0)?), r.get(1)?))
+        Ok((Timestamp(r.get(0)?), r.get(1)?, r.get(2)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -83,6 +86,7 @@ mod tests {
                 observations(c, "t", "e", "latency", "new", range)
             })
             .unwrap();
-        assert_eq!(found, [(Timestamp(1), 1.0), (Timestamp(1), 2.0), (Timestamp(2), 4.0)]);
+        let posted = |ms, unit: &str, value| (Timestamp(ms), unit.to_owned(), value);
+        assert_eq!(found, [posted(1, "a", 1.0), posted(1, "b", 2.0), posted(2, "", 4.0)]);
     }
 }

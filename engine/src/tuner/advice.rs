@@ -272,15 +272,14 @@ impl Tuner {
         let at = k.history.iter().rev().find(|p| p.status == Status::Applied).map_or(k.created_at, |p| p.at);
         let gathered = self.gather(tenant, e, None)?;
         let now = k.applied.as_ref().unwrap_or(&r.parameters);
-        let after = gathered.cut_one(e, at, now)?.and_then(|t| t.measurement);
+        let after = gathered.cut_one(e, at, now)?;
         let from = before_change(r);
         // The stretch right before shares the most with the one after; else what the study measured of it.
-        let before = gathered
-            .cut_before(e, at, &from)?
-            .filter(|t| live_trials::unusable(Some(t)).is_none())
-            .and_then(|t| t.measurement)
-            .or_else(|| measured_of(e, &from));
-        Ok(judge(r, spec.objective.goal, &spec.guard_rails, before.as_ref(), after.as_ref()))
+        let before = gathered.cut_before(e, at, &from)?.filter(|t| live_trials::unusable(Some(t)).is_none());
+        let load = before.as_ref().zip(after.as_ref()).and_then(|(b, a)| gathered.without_load(e, b, a));
+        let before = before.and_then(|t| t.measurement).or_else(|| measured_of(e, &from));
+        let after = after.and_then(|t| t.measurement);
+        Ok(judge(r, spec.objective.goal, &spec.guard_rails, [before.as_ref(), after.as_ref()], load))
     }
 }
 

@@ -96,6 +96,15 @@ impl Entry {
         names
     }
 
+    /// All metrics that are kept for it: those, and the ones that tell what runs.
+    pub(crate) fn kept_metrics(&self) -> Vec<String> {
+        let mut names = self.metrics();
+        names.extend(self.study.space().parameters().iter().filter_map(|p| p.spec().from_metric.clone()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
     pub(crate) fn to_json(&self) -> Result<String, EngineError> {
         Ok(serde_json::to_string(&Saved {
             version: 1,

@@ -1,17 +1,17 @@
 //! A/B experiments: what is compared lies in the live metrics of each variant, or is posted.
 
+use super::arms::{self, Grid, live_values};
 use super::entry::study_id;
 use super::watch::Watch;
 use crate::EngineError;
 use crate::compute::lock;
 use crate::http::Problem;
 use crate::store::{ObservationRow, Store, ask};
-use foreglow_core::{MetricKey, Selector, Step, TimeRange, Timestamp};
+use foreglow_core::{Selector, Step, TimeRange, Timestamp};
 use foreglow_search::SearchError;
 use foreglow_search::experiment::{
-    Analysis, Arm, Decision, Experiment, ExperimentReport, ExperimentSpec, Plan, Samples,
+    Arm, Decision, Experiment, ExperimentReport, ExperimentSpec, Plan, Samples, SwitchbackPlan,
 };
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -31,6 +31,56 @@ pub(crate) struct Kept {
     pub(crate) stopped_at: Option<Timestamp>,
     /// What was planned from a baseline, one a metric that had one.
     pub(crate) plans: BTreeMap<String, Plan>,
+    /// Set when one system takes turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) switchback: Option<Switchback>,
+}
+
+/// One system that runs control and variant in turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Switchback {
+    /// Its series.
+    pub(crate) selector: String,
+    pub(crate) period_ms: i64,
+    /// Left out at the start of each period.
+    pub(crate) washout_ms: i64,
+}
+
+impl Kept {
+    pub(super) fn new(id: String, spec: ExperimentSpec, now: Timestamp) -> Self {
+        Self {
+            version: 1,
+            id,
+            spec,
+            selectors: BTreeMap::new(),
+            created_at: now,
+            start: now,
+            stopped_at: None,
+            plans: BTreeMap::new(),
+            switchback: None,
+        }
+    }
+
+    /// When values count.
+    pub(super) fn range(&self) -> TimeRange {
+        TimeRange { start: self.start, end: self.stopped_at.unwrap_or(Timestamp(i64::MAX)) }
+    }
+
+    /// Whether the variant, not the control, runs in a period of a switchback.
+    pub(super) fn treated(&self, period: u64) -> bool {
+        // Washout is cut by time before periods are compared.
+        SwitchbackPlan { period: 1, washout: 0, seed: self.spec.seed }.treated(period)
+    }
+
+    /// The variant that is to run at `now` and until when, in a switchback that goes on.
+    pub(crate) fn turn(&self, now: Timestamp) -> Option<(&str, Timestamp)> {
+        let s = self.switchback.as_ref().filter(|_| self.stopped_at.is_none())?;
+        let period = (now.ms() - self.start.ms()).max(0) / s.period_ms;
+        Some((
+            &self.spec.variants[usize::from(self.treated(period as u64))],
+            self.start.plus((period + 1) * s.period_ms),
+        ))
+    }
 }
 
 /// A look at an experiment.
@@ -65,6 +115,7 @@ pub(crate) enum Verdict {
 pub(crate) struct New {
     pub(crate) spec: ExperimentSpec,
     pub(crate) selectors: BTreeMap<String, String>,
+    pub(crate) switchback: Option<Switchback>,
     pub(crate) start: Timestamp,
     /// Samples of metrics from before.
     pub(crate) baseline: BTreeMap<String, Vec<f64>>,
@@ -113,7 +164,7 @@ impl Experiments {
     /// # Errors
     /// 422 for a specification that does not hold, 409 when another experiment has the name.
     pub(crate) fn create(&self, tenant: &str, new: New, now: Timestamp) -> Result<(Look, bool), Problem> {
-        let New { spec, selectors, start, baseline, effect } = new;
+        let New { spec, selectors, switchback, start, baseline, effect } = new;
         let experiment = spec.clone().check().map_err(refused)?;
         let mut plans = BTreeMap::new();
         for (metric, history) in &baseline {
@@ -124,11 +175,10 @@ impl Experiments {
             plans.insert(metric.clone(), plan(&experiment, history, effect)?);
         }
         let id = study_id(tenant, &spec.name);
-        let kept =
-            Kept { version: 1, id: id.clone(), spec, selectors, created_at: now, start, stopped_at: None, plans };
+        let kept = Kept { selectors, start, plans, switchback, ..Kept::new(id.clone(), spec, now) };
         let there = lock(&self.all).get(&(tenant.to_owned(), id.clone())).cloned();
         if let Some(there) = there {
-            if there.spec == kept.spec && there.selectors == kept.selectors {
+            if there.spec == kept.spec && there.selectors == kept.selectors && there.switchback == kept.switchback {
                 return Ok((self.look(tenant, &id)?, false));
             }
             let detail =
@@ -155,6 +205,10 @@ impl Experiments {
         if kept.stopped_at.is_some() {
             return Err(Problem::conflict("wrong_state", "stopped", format!("experiment {id} is stopped")));
         }
+        if kept.switchback.is_some() {
+            let detail = "a switchback reads the live series of its system: there is nothing to post";
+            return Err(Problem::meaningless("switchback", detail).at("/observations"));
+        }
         for (i, r) in rows.iter().enumerate() {
             let place = format!("/observations/{i}");
             if !kept.spec.variants.contains(&r.variant) {
@@ -162,7 +216,8 @@ impl Experiments {
                 let detail = format!("there is no variant `{}`: the experiment has {known}", r.variant);
                 return Err(Problem::meaningless("unknown_variant", detail).at(format!("{place}/variant")));
             }
-            if !kept.spec.metrics.iter().any(|m| m.metric == r.metric) {
+            let known = kept.spec.metrics.iter().map(|m| &m.metric).chain(&kept.spec.covariate);
+            if !known.into_iter().any(|m| *m == r.metric) {
                 let detail = format!("`{}` is no metric of the experiment", r.metric);
                 return Err(Problem::meaningless("unknown_metric", detail).at(format!("{place}/values/{}", r.metric)));
             }
@@ -186,19 +241,35 @@ impl Experiments {
     /// What is known so far.
     pub(crate) fn look(&self, tenant: &str, id: &str) -> Result<Look, Problem> {
         let kept = self.one(tenant, id)?;
-        let (tenant, k) = (tenant.to_owned(), kept.clone());
-        let arms = self.store.wait(move |c| gather(c, &tenant, &k))?;
         let experiment = kept.spec.clone().check().map_err(refused)?;
-        let views: Vec<Arm<'_>> = arms
-            .iter()
-            .map(|(variant, metric, values)| Arm { variant, metric, samples: Samples::of(values) })
-            .collect();
-        let report = experiment.analyse(&views).map_err(refused)?;
+        let (tenant, k) = (tenant.to_owned(), kept.clone());
         let mut samples = BTreeMap::new();
-        for (variant, _, values) in &arms {
-            let n = values.iter().filter(|v| v.is_finite()).count();
-            samples.entry(variant.clone()).and_modify(|m: &mut usize| *m = n.min(*m)).or_insert(n);
-        }
+        let mut count = |variant: &str, n: usize| {
+            samples.entry(variant.to_owned()).and_modify(|m: &mut usize| *m = n.min(*m)).or_insert(n);
+        };
+        let report = if let Some(s) = kept.switchback.clone() {
+            let all = self.store.wait(move |c| arms::stretches(c, &tenant, &k, &s))?;
+            for metric in &all {
+                for (treated, variant) in [false, true].into_iter().zip(&kept.spec.variants) {
+                    count(variant, metric.iter().filter(|s| s.0 == treated).map(|s| s.1.len()).sum());
+                }
+            }
+            let views: Vec<_> = all.iter().map(|metric| arms::periods(metric)).collect();
+            experiment.analyse_switchback(&views, 0).map_err(refused)?
+        } else {
+            let all = self.store.wait(move |c| arms::gather(c, &tenant, &k))?;
+            let views: Vec<Arm<'_>> = all
+                .iter()
+                .map(|(variant, metric, m)| {
+                    let samples = Samples { values: &m.values, covariate: m.covariate.as_deref() };
+                    Arm { variant, metric, samples }
+                })
+                .collect();
+            for (variant, _, m) in &all {
+                count(variant, m.values.iter().filter(|v| v.is_finite()).count());
+            }
+            experiment.analyse(&views).map_err(refused)?
+        };
         let (verdict, why) = sum_up(&report);
         Ok(Look { kept, report, verdict, why, samples })
     }
@@ -230,8 +301,8 @@ impl Experiments {
             );
             return Err(Problem::meaningless("no_history", detail).at("/match"));
         }
-        let (grid, step) = on_grid(values);
-        Ok((plan(&experiment, &grid, effect)?, step))
+        let grid = Grid::of(values);
+        Ok((plan(&experiment, &grid.values, effect)?, grid.step))
     }
 }
 
@@ -256,70 +327,12 @@ pub(crate) fn refused(e: SearchError) -> Problem {
 }
 
 fn keep_series(watch: &Watch, tenant: &str, kept: &Kept) -> Result<(), EngineError> {
-    let names: Vec<String> = kept.spec.metrics.iter().map(|m| m.metric.clone()).collect();
-    for selector in kept.selectors.values() {
+    let metrics = kept.spec.metrics.iter().map(|m| &m.metric);
+    let names: Vec<String> = metrics.chain(&kept.spec.covariate).cloned().collect();
+    for selector in kept.selectors.values().chain(kept.switchback.as_ref().map(|s| &s.selector)) {
         watch.selected(tenant, selector.parse()?, names.clone());
     }
     Ok(())
-}
-
-/// Variant, metric and samples of every arm.
-fn gather(conn: &Connection, tenant: &str, k: &Kept) -> Result<Vec<(String, String, Vec<f64>)>, EngineError> {
-    let range = TimeRange { start: k.start, end: k.stopped_at.unwrap_or(Timestamp(i64::MAX)) };
-    let mut out = Vec::new();
-    for m in &k.spec.metrics {
-        for variant in &k.spec.variants {
-            let mut values = match k.selectors.get(variant) {
-                Some(s) => on_grid(live_values(conn, tenant, &m.metric, &s.parse()?, range)?).0,
-                None => Vec::new(),
-            };
-            let posted = ask::observations(conn, tenant, &k.id, &m.metric, variant, range)?;
-            values.extend(posted.into_iter().map(|(_, v)| v));
-            if k.spec.analysis != Analysis::AlwaysValid {
-                // What was planned is looked at, and nothing beyond: that is what makes the error hold.
-                values.truncate(k.spec.samples);
-            }
-            out.push((variant.clone(), m.metric.clone(), values));
-        }
-    }
-    Ok(out)
-}
-
-/// The mean over all selected series at each instant.
-fn live_values(
-    conn: &Connection,
-    tenant: &str,
-    metric: &str,
-    selector: &Selector,
-    range: TimeRange,
-) -> Result<BTreeMap<Timestamp, f64>, EngineError> {
-    let selected = |labels: &foreglow_core::Labels| selector.matches(&MetricKey::new(metric, labels.clone()));
-    let mut all: BTreeMap<Timestamp, Vec<f64>> = BTreeMap::new();
-    for r in ask::history_where(conn, tenant, metric, &selected, range)? {
-        for (t, v) in r.values {
-            all.entry(t).or_default().push(v);
-        }
-    }
-    Ok(all.into_iter().map(|(t, v)| (t, foreglow_core::stats::mean(&v))).collect())
-}
-
-/// Values on a regular grid, NaN where one is missing, so that neighbours are neighbours; as they are where there is no step
-/// or hardly anything on the grid.
-fn on_grid(values: BTreeMap<Timestamp, f64>) -> (Vec<f64>, Option<Step>) {
-    let times: Vec<Timestamp> = values.keys().copied().collect();
-    let plain = |values: BTreeMap<Timestamp, f64>| values.into_values().collect();
-    let (Some(step), Some(first), Some(last)) = (Step::detect(&times), times.first(), times.last()) else {
-        return (plain(values), None);
-    };
-    let places = (last.ms() - first.ms()) / step.ms() + 1;
-    if places > 4 * times.len() as i64 {
-        return (plain(values), Some(step));
-    }
-    let mut grid = vec![f64::NAN; places as usize];
-    for (t, v) in values {
-        grid[((t.ms() - first.ms()) / step.ms()) as usize] = v;
-    }
-    (grid, Some(step))
 }
 
 /// One verdict, and why.
@@ -340,18 +353,4 @@ fn sum_up(r: &ExperimentReport) -> (Verdict, String) {
         return (Verdict::Control, said(c));
     }
     (Verdict::NoDifference, "no difference was found in the planned samples".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gaps_keep_their_place() {
-        let values = |at: &[i64]| at.iter().map(|t| (Timestamp(*t), *t as f64)).collect::<BTreeMap<_, _>>();
-        let (grid, step) = on_grid(values(&[10, 20, 30, 50, 60]));
-        assert_eq!((grid.len(), step.map(Step::ms), grid[3].is_nan(), grid[4]), (6, Some(10), true, 50.0));
-        assert_eq!(on_grid(values(&[10])).0, [10.0]);
-        assert_eq!(on_grid(values(&[10, 20, 30, 9000])).0.len(), 4, "hardly anything is on the grid");
-    }
 }

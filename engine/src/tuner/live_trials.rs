@@ -1,12 +1,14 @@
 //! Trials out of the metrics that the server keeps: gather, cut, and hand to the study.
 
+use super::arms::Grid;
 use super::entry::Entry;
+use super::running;
 use crate::EngineError;
-use crate::config::labels_json;
-use crate::store::{ConfigurationRow, HistoryRow, ask};
+use crate::store::{HistoryRow, ask};
 use foreglow_core::{Labels, MetricKey, Selector, Step, TimeRange, Timestamp};
 use foreglow_search::cut::{Configuration, CutInput, CutTrial, MetricSeries, cut};
-use foreglow_search::{Assignment, Mark, TrialState, assignment_key};
+use foreglow_search::experiment::{BlockMean, Samples, block_means};
+use foreglow_search::{Aggregate, Assignment, Mark, TrialState, assignment_key};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
@@ -31,9 +33,8 @@ pub(super) fn gather(
     from: Option<Timestamp>,
 ) -> Result<Gathered, EngineError> {
     let entity = entry.entity();
-    let rows = ask::configurations(conn, tenant, &labels_json(&entity))?;
-    let configurations: Vec<Configuration> =
-        assignments(entry, &rows).into_iter().filter(|c| from.is_none_or(|f| c.since >= f)).collect();
+    let mut configurations = running::configurations(conn, tenant, entry, &entity)?;
+    configurations.retain(|c| from.is_none_or(|f| c.since >= f));
     let start = from.or_else(|| configurations.first().map(|c| c.since)).unwrap_or(Timestamp(i64::MIN));
     let range = TimeRange { start, end: Timestamp(i64::MAX) };
     let mut out = Gathered { configurations, ..Gathered::default() };
@@ -55,19 +56,6 @@ pub(super) fn gather(
         }
     }
     Ok(out)
-}
-
-/// The configurations in the study's own parameters: what a configuration does not name stays as it was.
-fn assignments(entry: &Entry, rows: &[ConfigurationRow]) -> Vec<Configuration> {
-    let space = entry.study.space();
-    let mut running = space.current().unwrap_or_default();
-    rows.iter()
-        .map(|r| {
-            let given: Assignment = serde_json::from_str(&r.parameters).unwrap_or_default();
-            running.extend(given.into_iter().filter(|(n, _)| space.get(n).is_some()));
-            Configuration { since: r.since, parameters: running.clone() }
-        })
-        .collect()
 }
 
 /// The metric of the entity: its own series where there is one, else the mean of all series that belong to it.
@@ -157,6 +145,32 @@ impl Gathered {
         })?)
     }
 
+    /// Block means of the objective before and after a change with the load's movement taken out, and the share of
+    /// variance that went with it. `None` where there is no load, it explains little, or the objective is no mean of
+    /// samples, of which alone it can be taken out.
+    pub(super) fn without_load(
+        &self,
+        entry: &Entry,
+        before: &CutTrial,
+        after: &CutTrial,
+    ) -> Option<([BlockMean; 2], f64)> {
+        let spec = entry.study.spec();
+        let (times, values) = self.series(&spec.objective.metric)?;
+        let (at, load) = self.series(spec.workload.as_deref()?)?;
+        let load: BTreeMap<Timestamp, f64> = at.iter().copied().zip(load.iter().copied()).collect();
+        let side = |t: &CutTrial| {
+            let within =
+                times.iter().copied().zip(values.iter().copied()).filter(|(at, _)| *at >= t.range.0 && *at < t.range.1);
+            let grid = Grid::of(within.collect());
+            let beside: Vec<f64> = grid.times.iter().map(|t| load.get(t).copied().unwrap_or(f64::NAN)).collect();
+            (grid.values, beside)
+        };
+        let sides = [side(before), side(after)];
+        let [b, a] = sides.each_ref().map(|(values, load)| Samples { values, covariate: Some(load) });
+        let (means, explained) = block_means(b, a);
+        (spec.objective.aggregate == Aggregate::Mean && explained > 0.0).then_some((means, explained))
+    }
+
     /// Where the metrics end.
     pub(super) fn until(&self) -> Option<Timestamp> {
         self.until
@@ -235,6 +249,7 @@ pub(super) fn unusable(t: Option<&CutTrial>) -> Option<String> {
         Mark::TwoChanges => "something else changed meanwhile".into(),
         Mark::Incident => "an incident overlapped it".into(),
         Mark::NoData => "the objective was missing all the time".into(),
+        Mark::Contradicted => "other measurements of the configuration contradict it".into(),
     })
 }
 

@@ -3,9 +3,11 @@
 //! Everything here may take many milliseconds and is called from threads that may wait.
 
 mod advice;
+mod arms;
 mod entry;
 pub(crate) mod experiments;
 mod live_trials;
+mod running;
 mod triggers;
 mod verify;
 mod watch;
@@ -73,7 +75,7 @@ impl Tuner {
         let mut all = BTreeMap::new();
         for (tenant, body) in studies {
             let e = Entry::from_json(&body)?;
-            watch.metrics(&tenant, &e.entity(), e.metrics());
+            watch.metrics(&tenant, &e.entity(), e.kept_metrics());
             all.insert((tenant, e.id.clone()), Arc::new(Mutex::new(e)));
         }
         let mut recommendations = BTreeMap::new();
@@ -124,7 +126,7 @@ impl Tuner {
                 format!("study {:?} exists with another specification: choose another name", entry.study.spec().name);
             return Err(Problem::conflict("study_exists", "exists", detail).at("/name"));
         }
-        self.watch.metrics(tenant, &entry.entity(), entry.metrics());
+        self.watch.metrics(tenant, &entry.entity(), entry.kept_metrics());
         self.begin_watching(tenant, &mut entry)?;
         self.save(tenant, &entry)?;
         lock(&self.studies).insert(key, Arc::new(Mutex::new(entry.clone())));

@@ -26,6 +26,10 @@ pub(crate) struct Verification {
     /// The interval that holds at all looks together.
     #[serde(default)]
     pub(crate) always: Option<[f64; 2]>,
+    /// The share of the objective's variance that went with the load and was taken out (CUPED, Deng et al. 2013,
+    /// doi:10.1145/2433396.2433413); 0 where the study names no `workload`.
+    #[serde(default)]
+    pub(crate) load_explained: f64,
     /// Whether what was measured agrees with the promised 80 % interval.
     #[serde(default)]
     pub(crate) promise_held: Option<bool>,
@@ -59,12 +63,13 @@ impl Verdict {
 
 /// Compares the blocks after a change with those before, as `foreglow_search::experiment` does: the interval holds at all
 /// looks together, so a verdict may come at any time, and a guard-rail that is clearly beyond its limit ends it at once.
+/// `without_load` are the blocks with the load's movement taken out, and how much that explained.
 pub(crate) fn judge(
     recommendation: &Recommendation,
     goal: Goal,
     guards: &[GuardRail],
-    before: Option<&Measurement>,
-    after: Option<&Measurement>,
+    [before, after]: [Option<&Measurement>; 2],
+    without_load: Option<([BlockMean; 2], f64)>,
 ) -> Verification {
     // A trial is cut to so many blocks: more will never be there.
     let needed = recommendation.verify.blocks.clamp(FEWEST_BLOCKS, MOST_BLOCKS);
@@ -76,6 +81,7 @@ pub(crate) fn judge(
         relative: None,
         i95: None,
         always: None,
+        load_explained: 0.0,
         promise_held: None,
         reason: String::new(),
     };
@@ -101,7 +107,18 @@ pub(crate) fn judge(
             Some(GuardMean { metric: g.metric.clone(), after: mean(now.value, now.se, a), limit, sign })
         })
         .collect();
-    let v = verify_means(&promise, [mean(b.value, b.se, b), mean(a.value, a.se, a)], &guards);
+    let v = match without_load {
+        Some((sides, explained)) => {
+            out.load_explained = explained;
+            out.blocks = sides.map(|s| s.blocks as u32);
+            // Cut anew beside the load, what was a whole trial may be a block short of it.
+            let whole = b.replicates.min(a.replicates) as usize >= needed;
+            let fewest = sides[0].blocks.min(sides[1].blocks);
+            let most_blocks = if whole { fewest.clamp(FEWEST_BLOCKS, needed) } else { needed };
+            verify_means(&Promise { most_blocks, ..promise }, sides, &guards)
+        }
+        None => verify_means(&promise, [mean(b.value, b.se, b), mean(a.value, a.se, a)], &guards),
+    };
     out.verdict = match v.verdict {
         experiment::Verdict::Kept => Verdict::Kept,
         experiment::Verdict::RollBack => Verdict::RollBack,
@@ -149,18 +166,19 @@ mod tests {
     fn verdicts() {
         let r = promise();
         let before = measured(164.0, 1.0, 20);
-        let judged =
-            |after: &Measurement, guards: &[GuardRail]| judge(&r, Goal::Min, guards, Some(&before), Some(after));
+        let judged = |after: &Measurement, guards: &[GuardRail]| {
+            judge(&r, Goal::Min, guards, [Some(&before), Some(after)], None)
+        };
         assert_eq!(judged(&measured(100.0, 1.0, 20), &[]).verdict, Verdict::Kept);
         let wrong = judged(&measured(170.0, 1.0, 20), &[]);
         assert_eq!(wrong.verdict, Verdict::RollBack);
         assert!(wrong.reason.contains("+3.7 %") && wrong.reason.contains("promised were -"), "{}", wrong.reason);
         assert_eq!(judged(&measured(100.0, 1.0, 1), &[]).verdict, Verdict::Measuring);
-        assert_eq!(judge(&r, Goal::Min, &[], None, Some(&before)).verdict, Verdict::Measuring);
+        assert_eq!(judge(&r, Goal::Min, &[], [None, Some(&before)], None).verdict, Verdict::Measuring);
         let guard = [GuardRail::at_most("errors", Bound::TimesBaseline(1.2))];
         let (b, a) = (before.clone().with_metric("errors", 1.0), measured(100.0, 1.0, 4));
         let a = Measurement { metrics: [("errors".to_owned(), MetricValue { value: 2.0, se: Some(0.1) })].into(), ..a };
-        let v = judge(&r, Goal::Min, &guard, Some(&b), Some(&a));
+        let v = judge(&r, Goal::Min, &guard, [Some(&b), Some(&a)], None);
         assert_eq!(v.verdict, Verdict::RollBack);
         assert!(v.reason.contains("guard-rail broken"));
     }

@@ -78,6 +78,116 @@ async fn two_versions_are_told_apart_by_their_ordinary_metrics() {
     s.stop().await;
 }
 
+/// The load moves latency far more than the version does.
+#[tokio::test]
+async fn a_covariate_takes_out_what_no_variant_can_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    let begin = |name: &'static str, more: Value| {
+        experiment(&json!({"name": name}))
+            .as_object()
+            .unwrap()
+            .clone()
+            .into_iter()
+            .chain(more.as_object().unwrap().clone())
+            .collect::<serde_json::Map<_, _>>()
+    };
+    let plain = s.posted("/v1/experiments", &begin("plain", json!({})).into()).await["id"].clone();
+    let (status, v) = s.post("/v1/experiments", &begin("with load", json!({"covariate": "requests"})).into()).await;
+    assert_eq!((status, v["covariate"].as_str()), (201, Some("requests")), "{v}");
+    let id = v["id"].as_str().unwrap().to_owned();
+    let mut body = metrics(0..600, 9.8);
+    for (i, p) in body["points"].as_array_mut().unwrap().iter_mut().enumerate() {
+        let load = 3.0 * noise(i as i64 + 5_000_000);
+        p["values"]["requests"] = json!(100.0 + load);
+        p["values"]["latency_ms"] = json!(p["values"]["latency_ms"].as_f64().unwrap() + load);
+    }
+    s.posted("/v1/score", &body).await;
+    let v = s.get(&format!("/v1/experiments/{}", plain.as_str().unwrap())).await;
+    assert_eq!(
+        (v["verdict"].as_str(), v["comparisons"][0]["covariate_explained"].as_f64()),
+        (Some("undecided"), Some(0.0)),
+        "{v}"
+    );
+    let v = s.get(&format!("/v1/experiments/{id}")).await;
+    assert_eq!((v["verdict"].as_str(), v["winner"].as_str()), (Some("winner"), Some("new")), "{v}");
+    assert!(v["comparisons"][0]["covariate_explained"].as_f64().unwrap() > 0.7, "{v}");
+    let e = s.post("/v1/experiments", &begin("bad", json!({"covariate": "latency_ms"})).into()).await;
+    assert!(e.0 == 422 && e.1["pointer"] == "/covariate", "{}", e.1);
+
+    let body = json!({"name": "users", "variants": [{"name": "a"}, {"name": "b"}],
+        "metrics": [{"metric": "revenue", "goal": "max"}], "covariate": "before", "start": START});
+    let id = s.posted("/v1/experiments", &body).await["id"].as_str().unwrap().to_owned();
+    let rows: Vec<Value> = (0..400)
+        .flat_map(|i| {
+            [("a", 5.0), ("b", 5.3)].map(|(variant, level)| {
+                let salt = i64::from(variant.as_bytes()[0]) * 100_000;
+                let before = 4.0 * noise(i + 3 * salt);
+                json!({"variant": variant, "timestamp": START + i, "unit": format!("{variant}{i}"),
+                    "values": {"revenue": level + before + noise(i + salt), "before": before}})
+            })
+        })
+        .collect();
+    s.posted(&format!("/v1/experiments/{id}/observations"), &json!({ "observations": rows })).await;
+    let v = s.get(&format!("/v1/experiments/{id}")).await;
+    assert_eq!((v["winner"].as_str(), &v["samples_so_far"]["a"]), (Some("b"), &400.into()), "{v}");
+    s.stop().await;
+}
+
+/// One system: whose turn it is comes from the server, and its ordinary metrics are compared.
+#[tokio::test]
+async fn one_system_takes_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    s.clock.set(foreglow_core::Timestamp(START));
+    let body = json!({"name": "pool", "variants": [{"name": "small"}, {"name": "large"}], "start": START,
+        "metrics": [{"metric": "latency_ms", "goal": "min"}],
+        "switchback": {"match": "{service=\"shop\"}", "period_ms": 10 * STEP, "washout_ms": 3 * STEP}});
+    let with = |k: &str, v: Value| {
+        let mut b = body.clone();
+        b[k] = v;
+        b
+    };
+    let e = s.post("/v1/experiments", &with("covariate", json!("requests"))).await;
+    assert_eq!((e.0, e.1["pointer"].as_str()), (422, Some("/covariate")), "{}", e.1);
+    let e = s.post("/v1/experiments", &with("variants", json!([{"name": "a"}, {"name": "b"}, {"name": "c"}]))).await;
+    assert_eq!((e.0, e.1["pointer"].as_str()), (422, Some("/variants")), "{}", e.1);
+    let v = s.posted("/v1/experiments", &body).await;
+    let place = format!("/v1/experiments/{}", v["id"].as_str().unwrap());
+    assert_eq!(v["now"]["until"], START + 10 * STEP, "{v}");
+    let mut turns = Vec::new();
+    for period in 0..24 {
+        s.clock.set(foreglow_core::Timestamp(START + period * 10 * STEP));
+        let now = s.get(&place).await["now"]["variant"].as_str().unwrap().to_owned();
+        let rows: Vec<Value> = (0..10)
+            .map(|k| {
+                let i = period * 10 + k;
+                // In the washout the other variant shows; a slow drift is larger than the effect.
+                let level = if k < 3 {
+                    50.0
+                } else if now == "large" {
+                    9.0
+                } else {
+                    10.0
+                };
+                json!({"timestamp": START + i * STEP, "labels": {"service": "shop"},
+                    "values": {"latency_ms": level + 0.01 * i as f64 + noise(i)}})
+            })
+            .collect();
+        s.posted("/v1/score", &json!({ "points": rows })).await;
+        turns.push(now);
+    }
+    assert!(turns.chunks(2).all(|pair| pair[0] != pair[1]) && turns.windows(2).any(|w| w[0] == w[1]), "{turns:?}");
+    let v = s.get(&place).await;
+    assert_eq!((v["verdict"].as_str(), v["winner"].as_str()), (Some("winner"), Some("large")), "{v}");
+    assert_eq!(v["comparisons"][0]["blocks"], json!([12, 12]), "pairs of periods: {v}");
+    assert_eq!(v["samples_so_far"], json!({"small": 84, "large": 84}));
+    let e = s.post(&format!("{place}/observations"), &json!({"observations": []})).await;
+    assert_eq!((e.0, e.1["code"].as_str()), (422, Some("switchback")), "{}", e.1);
+    assert!(s.posted(&format!("{place}/stop"), &json!({})).await.get("now").is_none());
+    s.stop().await;
+}
+
 #[tokio::test]
 async fn posted_values_are_looked_at_once_where_that_was_planned() {
     let dir = tempfile::tempdir().unwrap();

@@ -92,6 +92,41 @@ async fn ask_and_tell() {
     s.stop().await;
 }
 
+/// An exporter says what runs: nobody posts a configuration.
+#[tokio::test]
+async fn a_metric_that_tells_a_parameter_makes_trials() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    let told = json!([{"name": "workers", "type": "int", "low": 1, "high": 32,
+        "from_metric": "pool_size_thousands", "metric_scale": 1000.0}]);
+    let odd = json!([{"name": "workers", "type": "cat", "choices": ["a", "b"], "from_metric": "pool_size"}]);
+    let refused = s.post("/v1/studies", &study(&json!({"parameters": odd}))).await;
+    assert_eq!(refused.0, 422);
+    assert!(refused.1["detail"].as_str().unwrap().contains("`from_metric` tells numbers and bools"), "{}", refused.1);
+    let id = s.posted("/v1/studies", &study(&json!({"parameters": told}))).await["id"].as_str().unwrap().to_owned();
+    let steps = 130;
+    for (k, workers) in [4, 12, 20].into_iter().enumerate() {
+        let from = k as i64 * steps;
+        let mut body = metrics(workers, from, from + steps);
+        for p in body["points"].as_array_mut().unwrap() {
+            p["values"]["pool_size_thousands"] = json!(workers as f64 / 1000.0);
+        }
+        s.posted("/v1/score", &body).await;
+    }
+    let v = s.get(&format!("/v1/studies/{id}")).await;
+    let trials = v["trials"].as_array().unwrap();
+    let said: Vec<(i64, f64)> = trials
+        .iter()
+        .map(|t| (t["parameters"]["workers"].as_i64().unwrap(), t["measurement"]["value"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(said.iter().map(|t| t.0).collect::<Vec<_>>(), [4, 12, 20], "{v}");
+    for (workers, value) in said {
+        assert!((value - latency(workers)).abs() < 1.0, "{workers}: {value}");
+    }
+    assert!(trials.iter().all(|t| t["source"] == "observed" && t["marks"].as_array().is_none_or(Vec::is_empty)), "{v}");
+    s.stop().await;
+}
+
 #[tokio::test]
 async fn configurations_and_metrics_become_a_recommendation_that_is_checked() {
     let dir = tempfile::tempdir().unwrap();

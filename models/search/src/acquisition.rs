@@ -52,13 +52,17 @@ impl Acquisition {
     /// The logarithm of the acquisition.
     pub(crate) fn value(&self, q: &[f64]) -> f64 {
         let (m, s) = self.gp.posterior(q);
-        let mut v = s.ln() + ln_h((self.best - m) / s).0;
-        for c in &self.constraints {
+        s.ln() + ln_h((self.best - m) / s).0 + self.ln_works(q)
+    }
+
+    /// The logarithm of what the constraints multiply the improvement by.
+    pub(crate) fn ln_works(&self, q: &[f64]) -> f64 {
+        let of = |c: &Constraint| {
             let (m, s) = c.gp.posterior(q);
             let (z, weight) = c.caution(m, s);
-            v += weight * ln_normal_cdf(z);
-        }
-        v
+            weight * ln_normal_cdf(z)
+        };
+        self.constraints.iter().map(of).sum()
     }
 
     /// The logarithm of the acquisition and its gradient over features.

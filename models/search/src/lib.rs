@@ -16,6 +16,7 @@ mod error;
 pub mod experiment;
 mod gp;
 mod minimise;
+mod noise;
 mod objective;
 mod pareto;
 pub mod recommend;

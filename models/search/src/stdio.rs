@@ -247,14 +247,19 @@ impl Study {
         let safe = ask.safe_losses();
         let model = if ask.losses().len() < 8 { None } else { Surrogate::marginal(&ask, &ask.objective.metric).ok() };
         let sign = ask.objective.goal.sign();
-        let mut repeats: BTreeMap<String, Vec<Measured>> = BTreeMap::new();
+        let mut repeats: BTreeMap<String, (&Assignment, Vec<Measured>)> = BTreeMap::new();
         for t in safe.iter().map(|s| &ask.trials[s.0]) {
             let m = t.usable().map(|m| Measured { value: m.value, se: m.se.unwrap_or(0.0) });
-            repeats.entry(assignment_key(&t.parameters)).or_default().extend(m);
+            repeats.entry(assignment_key(&t.parameters)).or_insert_with(|| (&t.parameters, Vec::new())).1.extend(m);
         }
+        let (keys, configurations): (Vec<String>, Vec<_>) = repeats.into_iter().unzip();
+        let levels: BTreeMap<String, f64> = match &model {
+            Some(m) => keys.into_iter().zip(m.levels_of_measured(&configurations)).collect(),
+            None => BTreeMap::new(),
+        };
         let scored = safe.iter().map(|&(i, loss)| {
             let a = &ask.trials[i].parameters;
-            let level = model.as_ref().map(|m| sign * m.level_of_measured(a, &repeats[&assignment_key(a)]));
+            let level = levels.get(&assignment_key(a)).map(|level| sign * level);
             (level.unwrap_or(loss), i, model.as_ref().map(|m| m.predict(a)))
         });
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, i, p)| (ask.trials[i].id, p))

@@ -1,6 +1,7 @@
 use crate::context::ContextScale;
 use crate::designers::Ask;
 use crate::gp::{Data, Gp, Hyper, Mixture, fit_hyper};
+use crate::noise::NoiseSplit;
 use crate::trial::Prediction;
 use crate::{Assignment, SearchError, SearchSpace, Trial, stats};
 
@@ -159,20 +160,20 @@ impl Surrogate {
         }
     }
 
-    /// What a configuration measured as `repeats` gives, on the process's own scale: between the posterior mean and the mean
-    /// of its measurements.
-    ///
-    /// What was learned as noise is in part roughness, which belongs to the configuration and stays. Nothing tells how
-    /// much: half is the mean of a uniform prior. Repeats bring the answer closer to what they say.
-    pub(crate) fn level_of_measured(&self, assignment: &Assignment, repeats: &[Measured]) -> f64 {
-        let smooth = self.mixture.posterior(&self.input(assignment)).0;
-        let n = repeats.len() as f64;
+    /// What every configuration measured gives, on the process's own scale: between the posterior mean and the mean of its
+    /// measurements, which repeats bring closer to the latter.
+    pub(crate) fn levels_of_measured(&self, configurations: &[(&Assignment, Vec<Measured>)]) -> Vec<f64> {
         let on_scale = |m: &Measured| (if self.log { m.value.ln() } else { m.value } - self.centre) / self.scale;
-        let errors = |m: &Measured| (if self.log { m.se / m.value } else { m.se } / self.scale).powi(2);
-        let rough = 0.5 * self.hyper.noise;
-        let by_chance = (rough + repeats.iter().map(errors).sum::<f64>() / n) / n;
-        let mean = repeats.iter().map(on_scale).sum::<f64>() / n;
-        if mean.is_finite() { smooth + rough / (rough + by_chance) * (mean - smooth) } else { smooth }
+        let error = |m: &Measured| (if self.log { m.se / m.value } else { m.se } / self.scale).powi(2);
+        let values: Vec<Vec<f64>> = configurations.iter().map(|(_, r)| r.iter().map(on_scale).collect()).collect();
+        let split = NoiseSplit::of(self.hyper.noise, values.iter().map(Vec::as_slice));
+        let level = |((a, repeats), values): (&(&Assignment, Vec<Measured>), &Vec<f64>)| {
+            let (smooth, sd) = self.mixture.posterior(&self.input(a));
+            let n = repeats.len() as f64;
+            let known = repeats.iter().map(error).sum::<f64>() / n;
+            split.level((smooth, sd * sd), values.iter().sum::<f64>() / n, n, known).0
+        };
+        configurations.iter().zip(&values).map(level).collect()
     }
 
     /// Posterior mean on the modelled scale (logarithm or not): cheap, for importances.

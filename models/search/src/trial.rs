@@ -44,6 +44,8 @@ pub enum Mark {
     Incident,
     /// The metric was missing over the stretch.
     NoData,
+    /// Other measurements of the same configuration agree with one another and not with this one.
+    Contradicted,
 }
 
 /// A metric of a trial beside the objective.

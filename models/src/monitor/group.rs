@@ -2,7 +2,9 @@
 
 use super::incident::Watch;
 use super::intake::{Closed, Intake, Taken, Verdict};
+use super::kind::absent;
 use super::observation::{GroupInfo, Observation, SignalHistory, SignalScore, StepResult, StepStatus};
+use super::presence::Presence;
 use super::recent::{Recent, Recorded};
 use super::ring::Ring;
 use super::suppress::Suppressions;
@@ -59,7 +61,7 @@ pub(super) enum Listening {
 
 /// Silence shorter than this is the way that samples take, not the group: a busy sender or a slow network holds up steps
 /// of a quarter of a second for longer than any rule over a few of them would allow. Milliseconds.
-const LEAST_SILENCE_MS: i64 = 5_000;
+pub(super) const LEAST_SILENCE_MS: i64 = 5_000;
 
 /// One group: where its samples come in, and who judges what closes.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +83,8 @@ pub(super) struct Judge {
     pub(super) inherited: bool,
     pub(super) scorer: Option<Scorer>,
     pub(super) watch: Watch,
+    /// By column.
+    pub(super) presence: Vec<Presence>,
     pub(super) last: Last,
     pub(super) silent: bool,
     /// Changed since the monitor was last asked.
@@ -101,6 +105,7 @@ impl Group {
             labels,
             scorer: None,
             watch: Watch::default(),
+            presence: Vec::new(),
             last: Last { status: StepStatus::Pending, score: f64::NAN, ready_at: None },
             silent: false,
             dirty: true,
@@ -206,7 +211,8 @@ impl Group {
 
     pub(super) fn bytes(&self) -> usize {
         let models = self.judge.scorer.as_ref().map_or(0, |s| s.state.numbers.capacity() * 8 + s.history.bytes());
-        size_of::<Self>() + self.judge.id.capacity() + self.intake.bytes() + models
+        let presence = self.judge.presence.capacity() * size_of::<Presence>();
+        size_of::<Self>() + self.judge.id.capacity() + self.intake.bytes() + presence + models
     }
 }
 
@@ -243,11 +249,27 @@ impl Judge {
             result.signals = signals(keys, closed.values, said, scorer.line);
         }
         recent.say(said.neg_ln_p, result.is_anomaly);
+        let gone = self.presence(closed, pipeline.incidents().of);
+        self.watch.hold(self.presence.iter().any(|p| p.is_gone()));
         self.raised |= self.watch.step(pipeline.incidents(), &result, closed.gap, &mut ctx.out.incidents);
+        let told =
+            gone.into_iter().filter(|c| ctx.suppressions.reason(&self.labels, &keys[*c..=*c], closed.time).is_none());
+        let missed = absent(told.map(|c| (&keys[c], said.signals[c].expected)));
+        if !missed.is_empty() {
+            self.watch.absence(pipeline.incidents(), &self.id, closed.time, missed, &mut ctx.out.incidents);
+            self.raised = true;
+        }
         self.last = Last { status: result.status, score: result.score, ready_at: result.ready_at };
         self.silent = false;
         self.dirty = true;
         ctx.out.results.push(result);
+    }
+
+    /// Columns of which it shows at this step that they come no more.
+    fn presence(&mut self, closed: &Closed<'_>, of: usize) -> Vec<usize> {
+        self.presence.resize(closed.values.len(), Presence::default());
+        let steps = self.presence.iter_mut().zip(closed.values).enumerate();
+        steps.filter_map(|(c, (p, v))| p.step(!v.is_nan(), of, closed.step).then_some(c)).collect()
     }
 
     /// A step that was closed before is delivered again.

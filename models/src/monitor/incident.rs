@@ -34,9 +34,17 @@ pub(super) struct Watch {
     window: u64,
     stretch: Option<Stretch>,
     open: Option<Open>,
+    /// A signal is gone: what is open stays open, however quiet the others are.
+    #[serde(default)]
+    held: bool,
 }
 
 impl Watch {
+    /// Says, before a step, whether a signal is gone.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// Id of the open incident.
     pub(super) fn incident_id(&self) -> Option<&str> {
         self.open.as_ref().map(|o| o.id.as_str())
@@ -63,7 +71,9 @@ impl Watch {
         self.skip(rule, &result.group, result.timestamp, gap, events);
         self.window = (self.window << 1) & mask(rule.of);
         if !result.is_anomaly {
-            if let Some(open) = &mut self.open {
+            if let (Some(_), Some(stretch), true) = (&self.open, &mut self.stretch, self.held) {
+                stretch.end = result.timestamp;
+            } else if let Some(open) = &mut self.open {
                 open.quiet += 1;
                 if open.quiet >= rule.quiet {
                     self.resolve(&result.group, result.timestamp, events);
@@ -90,12 +100,25 @@ impl Watch {
         time: Timestamp,
         events: &mut Vec<IncidentEvent>,
     ) {
+        self.absence(rule, group, time, Vec::new(), events);
+    }
+
+    /// Signals that come no more at `time`: an incident of its own kind, or more of the one that is open.
+    pub(super) fn absence(
+        &mut self,
+        rule: IncidentRule,
+        group: &str,
+        time: Timestamp,
+        missed: Vec<Contribution>,
+        events: &mut Vec<IncidentEvent>,
+    ) {
         match &mut self.stretch {
             Some(s) if self.open.is_some() => {
                 s.end = time;
                 s.shape.silent();
+                s.contributors = super::kind::joined(missed, std::mem::take(&mut s.contributors));
             }
-            _ => self.stretch = Some(Stretch::silent(time)),
+            _ => self.stretch = Some(Stretch::silent(time, missed)),
         }
         self.raise(rule, group, time, true, events);
     }
@@ -127,7 +150,7 @@ impl Watch {
         }
         self.window = if gap >= rule.of { 0 } else { (self.window << gap) & mask(rule.of) };
         if self.open.is_some() {
-            if gap >= rule.quiet {
+            if gap >= rule.quiet && !self.held {
                 self.resolve(group, time, events);
             }
         } else if self.window == 0 {
@@ -157,11 +180,11 @@ impl Stretch {
         stretch
     }
 
-    fn silent(time: Timestamp) -> Self {
+    fn silent(time: Timestamp, contributors: Vec<Contribution>) -> Self {
         let mut shape = Shape::default();
         shape.silent();
         // Silence has no tail probability: it stands at the line.
-        Self { start: time, end: time, peak_score: 1.0, peak_at: time, contributors: Vec::new(), shape }
+        Self { start: time, end: time, peak_score: 1.0, peak_at: time, contributors, shape }
     }
 
     fn extend(&mut self, result: &StepResult) {

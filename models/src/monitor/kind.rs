@@ -1,7 +1,7 @@
 //! What a stretch above the line looks like, and which signals it is made of.
 
 use super::observation::SignalScore;
-use foreglow_core::{Contribution, FindingKind};
+use foreglow_core::{Contribution, FindingKind, MetricKey};
 use serde::{Deserialize, Serialize};
 
 /// Contributors of a finding at most.
@@ -92,6 +92,26 @@ pub(super) fn contributors(signals: &[SignalScore]) -> Vec<Contribution> {
             expected: finite(s.expected),
         })
         .collect()
+}
+
+/// Signals that come no more, each with what was expected of it, in equal shares, at most 10.
+pub(super) fn absent<'a>(gone: impl Iterator<Item = (&'a MetricKey, f64)>) -> Vec<Contribution> {
+    let gone: Vec<_> = gone.take(CONTRIBUTORS).collect();
+    let share = 1.0 / gone.len() as f64;
+    let one = |(key, expected): (&MetricKey, f64)| Contribution {
+        key: key.clone(),
+        share,
+        actual: None,
+        expected: expected.is_finite().then_some(expected),
+    };
+    gone.into_iter().map(one).collect()
+}
+
+/// Both explanations in equal parts, at most 10 signals.
+pub(super) fn joined(first: Vec<Contribution>, then: Vec<Contribution>) -> Vec<Contribution> {
+    let part = if first.is_empty() || then.is_empty() { 1.0 } else { 0.5 };
+    let all = first.into_iter().chain(then).take(CONTRIBUTORS);
+    all.map(|c| Contribution { share: part * c.share, ..c }).collect()
 }
 
 /// The signal that a step is told by: of those that are strange by themselves and outside their band the one with the

@@ -5,6 +5,7 @@ use super::group::{Group, Last, Listening, Scorer};
 use super::incident::Watch;
 use super::intake::{OpenStep, Taken};
 use super::observation::StepStatus;
+use super::presence::Presence;
 use super::recent::{Recent, RecentParts};
 use super::ring::Ring;
 use crate::ModelError;
@@ -40,6 +41,9 @@ struct HeadV1 {
     newest: Option<i64>,
     recent: RecentParts,
     watch: Watch,
+    /// Of every signal that has been scored; missing in what was written before it was kept.
+    #[serde(default)]
+    presence: Vec<Presence>,
     last: (StepStatus, Option<Timestamp>),
     live: bool,
     silent: bool,
@@ -64,6 +68,7 @@ pub(super) fn encode(group: &Group, pipeline: &Pipeline) -> Result<Vec<u8>, Mode
         newest: intake.newest,
         recent,
         watch: judge.watch.clone(),
+        presence: judge.presence.clone(),
         last: (judge.last.status, judge.last.ready_at),
         live: group.live,
         silent: judge.silent,
@@ -95,7 +100,7 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
     let fail = |problem: String| ModelError::artifact(format!("state of group {id}"), problem);
     let n = head.signals.len();
     let lengths = [head.quiet.len(), head.counters.len(), head.times.len(), head.came.len()];
-    if lengths.iter().any(|l| *l != n) || head.held.iter().any(|h| h.0 >= n) {
+    if lengths.iter().any(|l| *l != n) || head.presence.len() > n || head.held.iter().any(|h| h.0 >= n) {
         return Err(fail("its parts do not fit together; it is damaged".into()));
     }
     let mut group = Group::new(id.clone(), head.group, pipeline);
@@ -125,6 +130,7 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
     intake.recent = Recent::from_parts(&head.recent, n, said, sent)
         .ok_or_else(|| fail("its remembered steps do not fit together; it is damaged".into()))?;
     group.judge.watch = head.watch;
+    group.judge.presence = head.presence;
     group.judge.last = Last { status: head.last.0, score: map.f64s_of("last", 1)?[0], ready_at: head.last.1 };
     group.live = head.live;
     group.listening = Listening::Resumed;

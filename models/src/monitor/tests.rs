@@ -300,6 +300,37 @@ fn silence_is_noticed_in_live_groups_only() {
     assert_eq!(m.tick(at(20_000)), Observation::default());
 }
 
+/// The others go on: only the one that stays away is missed.
+#[test]
+fn a_signal_that_vanishes_is_an_incident_until_it_is_back() {
+    let mut m = warm();
+    let mut events = Vec::new();
+    let mut kinds = Vec::new();
+    for i in 200..240 {
+        let mut sent = vec![("cpu", "a", at(i), wave(i, "cpu"))];
+        if !(205..230).contains(&i) {
+            sent.push(("mem", "a", at(i), wave(i, "mem")));
+        }
+        let o = m.observe(&batch(&sent), at(i));
+        assert!(o.results.iter().all(|r| !r.is_anomaly), "scores are of what came");
+        kinds.extend(o.findings.iter().map(|f| f.kind));
+        events.extend(o.incidents);
+        if i == 215 {
+            let bytes = m.export_group(r#"{host="a"}"#).unwrap();
+            m = monitor();
+            m.import_group(&bytes).unwrap();
+        }
+    }
+    let [IncidentEvent::Opened(opened), IncidentEvent::Resolved(resolved)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((opened.opened_at, opened.finding.kind), (at(208), FindingKind::Missing));
+    assert_eq!(kinds, [FindingKind::Missing]);
+    let [mem] = &opened.finding.contributors[..] else { panic!("{opened:?}") };
+    assert_eq!((mem.key.name.as_ref(), mem.share, mem.actual), ("mem", 1.0, None));
+    assert!(mem.expected.is_some());
+    // Nobody waits for it any more: its first value comes too late for its step.
+    assert_eq!((resolved.finding.end, resolved.resolved_at), (at(230), Some(at(233))));
+}
+
 /// Nobody listened while the state lay in a file: silence counts from the first tick after.
 #[test]
 fn a_restart_is_no_silence() {

@@ -78,6 +78,13 @@ impl SpaceChoice<'_> {
                     format!("are missing: add [[parameters]], or `space` with one of {}", names()),
                 );
             }
+            if let Some(p) = self.own.0.iter().find(|p| p.from_metric.is_some()) {
+                let problem = format!(
+                    "`{}` has `from_metric`, which the server reads: here the command is given its value",
+                    p.name
+                );
+                return bad("parameters", problem);
+            }
             return Ok((self.own.clone(), self.rules.to_vec()));
         };
         let Some((_, text)) = READY_MADE.iter().find(|(n, _)| *n == name) else {

@@ -10,4 +10,5 @@ mod kit;
 mod published;
 mod search;
 mod tune;
+mod tune_resume;
 mod tuning;

@@ -15,6 +15,7 @@ mod grid;
 mod model;
 mod nsga2;
 mod random;
+mod repeats;
 mod safe;
 pub(crate) mod sobol;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use sobol::Sobol;
 pub use tpe::Tpe;
 
 use crate::context::{Context, environment};
+use crate::study::to_settle;
 use crate::trial::{Prediction, Trial, TrialState};
 use crate::{Assignment, GuardRail, Objective, SearchError, SearchSpace, assignment_key};
 use foreglow_core::Seed;
@@ -266,6 +268,13 @@ impl Ask<'_> {
     pub fn next(&self, kind: DesignerKind) -> Result<Proposal, SearchError> {
         if let Some(current) = self.unmeasured_current() {
             return Ok(Proposal::plain(current, "the current configuration, measured first as the baseline"));
+        }
+        if let Some(t) = to_settle(self.trials) {
+            let origin = t.replicate_of.unwrap_or(t.id);
+            let why =
+                format!("replicate of {origin}, because measurements of this configuration contradict each other");
+            let parameters = t.parameters.clone();
+            return Ok(Proposal { parameters, why, predicted: None, replicate_of: Some(origin), propensity: None });
         }
         if let Some(again) = self.remeasured() {
             return Ok(again);

@@ -1,6 +1,7 @@
 //! The model behind [`super::Bayes`]: losses drawn in, context, other environments, constraints.
 
-use super::{Ask, transfer};
+use super::repeats::Tried;
+use super::{Ask, Proposal, transfer};
 use crate::acquisition::{Acquisition, Constraint};
 use crate::context::ContextScale;
 use crate::gp::{Data, Gp, Hyper};
@@ -18,6 +19,8 @@ pub(super) struct Model {
     /// The best configurations, by posterior.
     pub(super) leaders: Vec<Assignment>,
     pub(super) why: String,
+    /// What the measured configurations are believed to give; `None` when the load, which is never the same twice, counts.
+    tried: Option<Tried>,
     /// The coming trial's context as features.
     at: Vec<f64>,
 }
@@ -53,7 +56,7 @@ impl Model {
             known: trials.iter().map(|t| (se(t) / ws).powi(2)).collect(),
         };
         let (hyper, sources, related) = transfer::learn(ask, &inputs, &groups, &data)?;
-        let mut gp = Gp::with_sources(&hyper, &groups, &data, sources.clone())?;
+        let mut gp = Gp::with_sources(&doubted(&hyper, ask.trials.len()), &groups, &data, sources.clone())?;
         let (centre, scale) = (stats::mean(&losses), positive(stats::sd(&losses)));
         let plain = Data {
             x: data.x.clone(),
@@ -71,10 +74,13 @@ impl Model {
         order.sort_by(|a, b| means[*a].total_cmp(&means[*b]).then(a.cmp(b)));
         let best = means[order[0]];
         let leaders: Vec<Assignment> = order.iter().take(4).map(|i| trials[*i].parameters.clone()).collect();
-        let pending: Vec<Vec<f64>> =
-            ask.trials.iter().filter(|t| t.state == TrialState::Pending).map(|t| inputs.of(t)).collect();
+        let pending: Vec<&Trial> = ask.trials.iter().filter(|t| t.state == TrialState::Pending).collect();
+        let tried = at.is_empty().then(|| {
+            let open: Vec<Assignment> = pending.iter().map(|t| t.parameters.clone()).collect();
+            Tried::of(&trials, (&data.y, &data.known), hyper.noise, |i| gp.posterior(&data.x[i]), &open)
+        });
         if !pending.is_empty() {
-            for x in pending {
+            for x in pending.iter().map(|t| inputs.of(t)) {
                 data.y.push(gp.mean(&x));
                 data.known.push(0.0);
                 data.x.push(x);
@@ -96,7 +102,26 @@ impl Model {
         if !related.is_empty() {
             why = format!("{why}; {related}");
         }
-        Some(Self { acquisition: Acquisition { gp, best, constraints }, plain, centre, scale, leaders, why, at })
+        let acquisition = Acquisition { gp, best, constraints };
+        Some(Self { acquisition, plain, centre, scale, leaders, why, tried, at })
+    }
+
+    /// A repeat, where one tells more about the best configuration than measuring `new` would.
+    pub(super) fn again(&self, new: &Assignment, ask: &Ask<'_>) -> Option<Proposal> {
+        let tried =
+            self.tried.as_ref().filter(|_| Tried::is_late(ask.trials.len(), ask.budget.unwrap_or(usize::MAX)))?;
+        let features = self.features(ask.space, new);
+        let works = self.acquisition.ln_works(&features).exp();
+        let (origin, parameters) = tried.again(self.acquisition.gp.posterior(&features), works)?;
+        Some(Proposal {
+            parameters: parameters.clone(),
+            why: format!(
+                "replicate of {origin}, because measuring it again tells more about which is best than a new configuration"
+            ),
+            predicted: Some(self.predict(parameters, ask)),
+            replicate_of: Some(origin),
+            propensity: None,
+        })
     }
 
     /// What is expected of a configuration, in the objective's own unit.
@@ -106,6 +131,19 @@ impl Model {
         let (m, s) = gp.posterior(features);
         Prediction { mean: ask.objective.goal.sign() * (self.centre + self.scale * m), sd: self.scale * s }
     }
+}
+
+/// Every so many trials the lengths are doubted,
+const DOUBT: usize = 3;
+/// and taken to be this much of what they seem.
+const SHORTER: f64 = 0.5;
+
+/// The hyper-parameters that trial `n` is searched with. From few trials a parameter easily looks smoother than it is, and
+/// then nothing leads away from a local optimum: shorter lengths look again at what seemed settled (as they shrink in
+/// Berkenkamp, Schoellig and Krause 2019, jmlr.org/papers/v20/18-213.html).
+fn doubted(hyper: &Hyper, n: usize) -> Hyper {
+    let factor = if n.is_multiple_of(DOUBT) { SHORTER } else { 1.0 };
+    Hyper { lengths: hyper.lengths.iter().map(|l| factor * l).collect(), ..hyper.clone() }
 }
 
 /// A process over 1 = worked, 0 = failed, with half the objective's lengths; a point should be above one half.

@@ -46,6 +46,9 @@ pub struct ExperimentSpec {
     pub alpha: f64,
     /// Samples an arm at the end.
     pub samples: usize,
+    /// A metric that every arm measures too and that cannot depend on the variant (the load): its movement is taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covariate: Option<String>,
     /// The seed of assignments.
     #[serde(default)]
     pub seed: Seed,
@@ -142,7 +145,7 @@ impl ExperimentSpec {
     ///
     /// # Errors
     /// [`SearchError::Study`] naming the field: fewer than two variants, a name twice, no metric, an alpha outside
-    /// (0, 0.5), no samples.
+    /// (0, 0.5), a covariate that decides, no samples.
     pub fn check(self) -> Result<Experiment, SearchError> {
         let bad = |field, problem: String| Err(SearchError::Study { field, problem });
         if self.variants.len() < 2 {
@@ -161,6 +164,9 @@ impl ExperimentSpec {
         }
         if !(self.alpha > 0.0 && self.alpha < 0.5) {
             return bad("alpha", format!("is {}: give a probability between 0 and 0.5, such as 0.05", self.alpha));
+        }
+        if let Some(c) = self.covariate.as_ref().filter(|c| self.metrics.iter().any(|m| m.metric == **c)) {
+            return bad("covariate", format!("`{c}` is a metric that decides: name one that no variant can change"));
         }
         if self.samples == 0 {
             return bad("samples", "is 0: say how many samples an arm are planned".to_owned());

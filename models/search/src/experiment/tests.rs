@@ -25,6 +25,7 @@ fn experiment(analysis: Analysis, samples: usize) -> Experiment {
         analysis,
         alpha: 0.05,
         samples,
+        covariate: None,
         seed: Seed(1),
     }
     .check()

@@ -89,6 +89,13 @@ pub struct BlockMean {
     pub blocks: usize,
 }
 
+/// Means of the blocks before and after a change, with what the covariate explains taken out of both, and the share of
+/// variance that went with it.
+pub fn block_means(before: Samples<'_>, after: Samples<'_>) -> ([BlockMean; 2], f64) {
+    let b = blocks(&[before, after]);
+    ([BlockMean::of(&b.arms[0]), BlockMean::of(&b.arms[1])], b.explained)
+}
+
 impl BlockMean {
     fn of(blocks: &[f64]) -> Self {
         let n = blocks.len();

@@ -76,6 +76,7 @@ impl Parameter {
     pub(crate) fn check(mut spec: ParameterSpec) -> Result<Self, SearchError> {
         let domain = domain_of(&spec)?;
         check_special(&spec)?;
+        check_metric(&spec)?;
         let mut parameter = Self { spec: spec.clone(), domain, reach: None };
         if let Some(c) = &spec.current {
             spec.current = Some(parameter.canonical(c).map_err(|e| bad(&spec, format!("`current`: {e}")))?);
@@ -99,6 +100,15 @@ impl Parameter {
             parameter.reach = Some((current / f, current * f));
         }
         Ok(parameter)
+    }
+
+    /// The value that a reading of its `from_metric` tells; `None` where the metric shows what the parameter cannot be.
+    pub fn told_by_metric(&self, reading: f64) -> Option<Value> {
+        let value = match self.spec.kind {
+            ParameterKind::Bool => Value::Bool(reading != 0.0),
+            _ => Value::Float(twelve_digits(reading * self.spec.metric_scale.unwrap_or(1.0))),
+        };
+        self.canonical(&value).ok().filter(|_| reading.is_finite())
     }
 
     /// Smallest and largest number, `None` for choices.
@@ -285,6 +295,35 @@ fn check_special(spec: &ParameterSpec) -> Result<(), SearchError> {
         }
     }
     Ok(())
+}
+
+/// Another unit must not make 24 MB of 24,000,000 bytes a value that no list holds.
+fn twelve_digits(v: f64) -> f64 {
+    format!("{v:.11e}").parse().unwrap_or(v)
+}
+
+fn check_metric(spec: &ParameterSpec) -> Result<(), SearchError> {
+    let Some(metric) = &spec.from_metric else {
+        return match spec.metric_scale {
+            Some(_) => Err(bad(spec, "`metric_scale` belongs to `from_metric`, which is missing")),
+            None => Ok(()),
+        };
+    };
+    if metric.trim().is_empty() {
+        return Err(bad(spec, "`from_metric` is empty: name a metric or leave it out"));
+    }
+    match (spec.kind, spec.metric_scale) {
+        (ParameterKind::Categorical, _) => {
+            Err(bad(spec, "`from_metric` tells numbers and bools: a metric has no choices"))
+        }
+        (ParameterKind::Bool, Some(_)) => {
+            Err(bad(spec, "`metric_scale` means nothing for a bool, which is on unless its metric is 0"))
+        }
+        (_, Some(s)) if !(s.is_finite() && s > 0.0) => {
+            Err(bad(spec, format!("`metric_scale` is {s}: give a number above 0")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn choices_of(spec: &ParameterSpec) -> Result<Domain, SearchError> {

@@ -101,6 +101,13 @@ pub struct ParameterSpec {
     /// When the parameter is active. Default always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Condition>,
+    /// The metric of the entity that tells the value that runs, such as `pg_settings_work_mem_bytes`: exporters publish many,
+    /// and then nobody has to say what was changed. Numbers and bools (on: not 0). Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_metric: Option<String>,
+    /// What that metric is multiplied by to give the value: 1e-6 for a metric in bytes and a parameter in MB. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric_scale: Option<f64>,
 }
 
 impl ParameterSpec {
@@ -120,6 +127,8 @@ impl ParameterSpec {
             max_step: None,
             cost: ChangeCost::None,
             when: None,
+            from_metric: None,
+            metric_scale: None,
         }
     }
 
@@ -172,6 +181,11 @@ impl ParameterSpec {
     /// With this cost of change.
     pub fn cost(self, cost: ChangeCost) -> Self {
         Self { cost, ..self }
+    }
+
+    /// Told by this metric, multiplied by `scale`.
+    pub fn from_metric(self, metric: &str, scale: f64) -> Self {
+        Self { from_metric: Some(metric.to_owned()), metric_scale: Some(scale), ..self }
     }
 
     /// Active only while `parameter` has one of `among`.

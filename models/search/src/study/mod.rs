@@ -1,11 +1,13 @@
 //! A search in progress.
 
+mod contradiction;
 mod safety;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod triggers;
 
+pub(crate) use contradiction::to_settle;
 pub use safety::{AppliedChange, Drift, SafetySpec};
 pub use spec::{Kind, Mode, StudySpec, TrialBudget};
 pub use triggers::{Trigger, TriggerKind, TriggerSpec};
@@ -185,6 +187,7 @@ impl Study {
         let trial = self.pending(id)?;
         trial.state = state;
         trial.measurement = Some(measurement);
+        self.contradict(id);
         self.trial(id)
     }
 
@@ -270,6 +273,7 @@ impl Study {
             predicted: None,
             marks,
         });
+        self.contradict(id);
         Ok(&self.trials[id as usize])
     }
 
