@@ -56,7 +56,7 @@ impl Model {
             known: trials.iter().map(|t| (se(t) / ws).powi(2)).collect(),
         };
         let (hyper, sources, related) = transfer::learn(ask, &inputs, &groups, &data)?;
-        let mut gp = Gp::with_sources(&doubted(&hyper, ask.trials.len()), &groups, &data, sources.clone())?;
+        let mut gp = Gp::with_sources(&doubted(&hyper, ask), &groups, &data, sources.clone())?;
         let (centre, scale) = (stats::mean(&losses), positive(stats::sd(&losses)));
         let plain = Data {
             x: data.x.clone(),
@@ -141,8 +141,11 @@ const SHORTER: f64 = 0.5;
 /// The hyper-parameters that trial `n` is searched with. From few trials a parameter easily looks smoother than it is, and
 /// then nothing leads away from a local optimum: shorter lengths look again at what seemed settled (as they shrink in
 /// Berkenkamp, Schoellig and Krause 2019, jmlr.org/papers/v20/18-213.html).
-fn doubted(hyper: &Hyper, n: usize) -> Hyper {
-    let factor = if n.is_multiple_of(DOUBT) { SHORTER } else { 1.0 };
+/// Not at the end of a budget, where what is known is made use of.
+fn doubted(hyper: &Hyper, ask: &Ask<'_>) -> Hyper {
+    let n = ask.trials.len();
+    let late = ask.budget.is_some_and(|b| Tried::is_late(n, b));
+    let factor = if n.is_multiple_of(DOUBT) && !late { SHORTER } else { 1.0 };
     Hyper { lengths: hyper.lengths.iter().map(|l| factor * l).collect(), ..hyper.clone() }
 }
 

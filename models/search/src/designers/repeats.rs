@@ -6,7 +6,7 @@ use crate::trial::TrialState;
 use crate::{Assignment, Trial, assignment_key};
 use std::collections::BTreeMap;
 
-/// The share of a budget, at its end, in which trials may be repeats: before, what is learned of the space also helps
+/// The share of a budget, at its end, in which trials may be repeats and nothing is doubted: before, what is learned of the space also helps
 /// every later trial, which the gain of one step leaves out.
 const LAST: f64 = 1.0 / 3.0;
 
@@ -63,7 +63,7 @@ impl Tried {
         Self { all: places.iter().zip(&values).map(level).collect(), split }
     }
 
-    /// Whether the trial after `done` of `budget` may be a repeat.
+    /// Whether the trial after `done` of `budget` belongs to its end.
     pub(super) fn is_late(done: usize, budget: usize) -> bool {
         budget.saturating_sub(done) as f64 <= LAST * budget as f64
     }
