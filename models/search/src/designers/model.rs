@@ -135,17 +135,18 @@ impl Model {
 
 /// Every so many trials the lengths are doubted,
 const DOUBT: usize = 3;
+/// in budgets that leave time to make use of what that shows,
+const DOUBT_BUDGET: usize = 30;
 /// and taken to be this much of what they seem.
 const SHORTER: f64 = 0.5;
 
 /// The hyper-parameters that trial `n` is searched with. From few trials a parameter easily looks smoother than it is, and
 /// then nothing leads away from a local optimum: shorter lengths look again at what seemed settled (as they shrink in
 /// Berkenkamp, Schoellig and Krause 2019, jmlr.org/papers/v20/18-213.html).
-/// Not at the end of a budget, where what is known is made use of.
 fn doubted(hyper: &Hyper, ask: &Ask<'_>) -> Hyper {
     let n = ask.trials.len();
-    let late = ask.budget.is_some_and(|b| Tried::is_late(n, b));
-    let factor = if n.is_multiple_of(DOUBT) && !late { SHORTER } else { 1.0 };
+    let in_time = ask.budget.is_none_or(|b| b >= DOUBT_BUDGET && !Tried::is_late(n, b));
+    let factor = if n.is_multiple_of(DOUBT) && in_time { SHORTER } else { 1.0 };
     Hyper { lengths: hyper.lengths.iter().map(|l| factor * l).collect(), ..hyper.clone() }
 }
 
