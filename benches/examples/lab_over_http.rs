@@ -49,6 +49,9 @@ struct Options {
     /// What is tuned: `latency_p95_ms` is made small, `throughput_per_s` large.
     #[arg(long, default_value = "latency_p95_ms", value_parser = ["latency_p95_ms", "throughput_per_s"])]
     metric: String,
+    /// Rounds in which the study itself measures what it recommends, in turn with what runs.
+    #[arg(long, default_value_t = 0)]
+    confirm: usize,
     #[arg(long)]
     slow_agent: bool,
     /// Prints every trial.
@@ -201,10 +204,18 @@ async fn search(client: &Client, lab: &mut Lab, options: &Options, seed: u64, sp
     } else {
         body["guard_rails"] = json!([{"metric": "error_ratio", "aggregate": "mean", "at_most": 0.03}]);
     }
+    if options.confirm > 0 {
+        body["confirm"] = json!(options.confirm);
+    }
     let study = client.post("/v1/studies", &body).await?;
     let path = format!("/v1/studies/{}", study["id"].as_str().context("a study without an id")?);
-    for _ in 0..options.trials {
-        let trial = client.post(&format!("{path}/suggest"), &json!({"client_id": "bench"})).await?;
+    for n in 0.. {
+        let trial = match client.post(&format!("{path}/suggest"), &json!({"client_id": "bench"})).await {
+            Ok(trial) => trial,
+            // The trials are spent, and the rounds are over.
+            Err(_) if n >= options.trials => break,
+            Err(e) => return Err(e),
+        };
         let parameters = map(&trial["parameters"])?;
         // No agent gets anything: nothing is to be measured.
         let idle = options.slow_agent && parameters.values().all(|v| v.as_f64() == Some(0.0));

@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod check;
+mod columns;
 mod csv;
 mod dataset;
 mod error;

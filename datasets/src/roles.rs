@@ -1,6 +1,6 @@
+use crate::columns::column;
 use crate::csv::is_missing;
 use crate::error::some_of;
-use crate::table::column;
 use crate::{DatasetError, OpenOptions, Split, timeparse};
 use polars::prelude as pl;
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Roles {
         {
             column(path, frame, named)?;
         }
-        let names: Vec<String> = crate::table::column_names(frame);
+        let names: Vec<String> = crate::columns::column_names(frame);
         let by_name = |known: &[&str]| -> Option<String> {
             known.iter().find_map(|k| names.iter().find(|n| n.trim().eq_ignore_ascii_case(k)).cloned())
         };

@@ -1,7 +1,7 @@
+use crate::columns::numbers;
 use crate::dataset::Source;
 use crate::events::read_events;
 use crate::parquet::{ParquetFile, instants};
-use crate::table::numbers;
 use crate::{Dataset, DatasetError, Event, Manifest, SeriesRef, SeriesTable, Split};
 use foreglow_core::{Labels, Step, Timestamp};
 use polars::prelude as pl;

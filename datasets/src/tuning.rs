@@ -1,6 +1,6 @@
 use crate::DatasetError;
+use crate::columns::{column, column_names};
 use crate::csv::{is_missing, read_text};
-use crate::table::{column, column_names};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;

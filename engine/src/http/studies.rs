@@ -44,6 +44,9 @@ pub(crate) struct StudyBody {
     /// What opens and resumes it: `{degraded, limit, workload: 0.2, every: "7d", trials, wait, cooldown: "1h"}`.
     #[schema(value_type = Option<Object>)]
     triggers: Option<()>,
+    /// In how many rounds, once the budget is spent, suggestions take turns between what is to be recommended and what runs:
+    /// the promise is what that gave then, or nothing is recommended. Default none.
+    confirm: Option<usize>,
     /// Default 1.
     seed: Option<u64>,
 }

@@ -11,6 +11,7 @@ use foreglow_core::{MetricKey, Selector, Timestamp};
 use foreglow_search::recommend::{Recommendation, Status};
 use foreglow_search::{Advice, AdviceOptions, Assignment, Measurement, Trial, assignment_key};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One step in the life of a recommendation.
@@ -102,7 +103,13 @@ impl Tuner {
         });
         e.advice = Some(advice.clone());
         match advice {
-            Advice::None { none_because } => Ok(Err(none_because)),
+            Advice::None { none_because } => {
+                // What was proposed while it was still compared is refuted.
+                if e.study.spec().confirm.is_some() {
+                    self.withdraw(tenant, id, now, "not confirmed")?;
+                }
+                Ok(Err(none_because))
+            }
             Advice::Change(r) => {
                 self.keep(tenant, &e, *r, now)?;
                 Ok(Ok(()))
@@ -117,21 +124,17 @@ impl Tuner {
         {
             let mut kept = lock(&self.kept);
             if let Some(there) = kept.get_mut(&key) {
-                let told_for_another_reason = there.recommendation.trigger != r.trigger;
-                if there.recommendation.status != Status::Proposed || !told_for_another_reason {
+                let old = &there.recommendation;
+                let news = old.trigger != r.trigger || old.confirmation != r.confirmation;
+                if old.status != Status::Proposed || !news {
                     return Ok(());
                 }
-                there.recommendation.trigger = r.trigger;
+                there.recommendation = Recommendation { expires: old.expires, ..r };
                 let told = there.clone();
                 drop(kept);
                 return self.write(tenant, vec![(key.1, told)]);
             }
-            for (k, old) in kept.iter_mut().filter(|(k, v)| k.0 == tenant && v.study_id == e.id) {
-                if old.recommendation.status == Status::Proposed {
-                    pass(old, Status::Expired, now, Some("superseded"))?;
-                    changed.push((k.1.clone(), old.clone()));
-                }
-            }
+            changed.extend(take_back(&mut kept, tenant, &e.id, now, "superseded")?);
             let new = Kept {
                 recommendation: r,
                 study_id: e.id.clone(),
@@ -143,6 +146,11 @@ impl Tuner {
             changed.push((key.1.clone(), new.clone()));
             kept.insert(key, new);
         }
+        self.write(tenant, changed)
+    }
+
+    fn withdraw(&self, tenant: &str, study: &str, now: Timestamp, why: &str) -> Result<(), EngineError> {
+        let changed = take_back(&mut lock(&self.kept), tenant, study, now, why)?;
         self.write(tenant, changed)
     }
 
@@ -281,6 +289,24 @@ impl Tuner {
         let after = after.and_then(|t| t.measurement);
         Ok(judge(r, spec.objective.goal, &spec.guard_rails, [before.as_ref(), after.as_ref()], load))
     }
+}
+
+/// Ends the undecided recommendations of a study.
+fn take_back(
+    kept: &mut BTreeMap<(String, String), Kept>,
+    tenant: &str,
+    study: &str,
+    now: Timestamp,
+    why: &str,
+) -> Result<Vec<(String, Kept)>, EngineError> {
+    let mut changed = Vec::new();
+    for (k, old) in kept.iter_mut().filter(|(k, v)| k.0 == tenant && v.study_id == study) {
+        if old.recommendation.status == Status::Proposed {
+            pass(old, Status::Expired, now, Some(why))?;
+            changed.push((k.1.clone(), old.clone()));
+        }
+    }
+    Ok(changed)
 }
 
 fn pass(k: &mut Kept, status: Status, at: Timestamp, by: Option<&str>) -> Result<(), EngineError> {

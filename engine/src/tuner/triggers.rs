@@ -179,9 +179,9 @@ fn its_time(e: &Entry, now: Timestamp) -> Option<Found> {
 /// A study that has triggers and no trials left waits for the next one.
 pub(super) fn rest(e: &mut Entry) {
     let spec = e.study.spec();
-    let spent = spec.budget.is_some_and(|b| e.study.suggested() >= b.trials);
+    let spent = e.study.is_spent();
     let pending = e.study.trials().iter().any(|t| t.state == foreglow_search::TrialState::Pending);
-    if e.state == StudyState::Active && spec.triggers.is_any() && spent && !pending {
+    if e.state == StudyState::Active && spec.triggers.is_any() && spent && !pending && !e.study.compares() {
         e.state = StudyState::Waiting;
     }
 }

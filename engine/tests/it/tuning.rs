@@ -92,6 +92,44 @@ async fn ask_and_tell() {
     s.stop().await;
 }
 
+/// Once the trials are spent, what is to be recommended and what runs are measured in turn: the promise is what that gave.
+#[tokio::test]
+async fn a_promise_is_measured_before_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    let run = async |name: &str, value: &dyn Fn(i64, u64) -> f64| {
+        let body = study(&json!({"name": name, "budget": {"trials": 12}, "confirm": 4, "guard_rails": []}));
+        let id = s.posted("/v1/studies", &body).await["id"].as_str().unwrap().to_owned();
+        let mut seen = Vec::new();
+        loop {
+            let (status, t) = s.post(&format!("/v1/studies/{id}/suggest"), &json!({"client_id": "c"})).await;
+            if status == 409 {
+                break;
+            }
+            let (n, workers) = (t["id"].as_u64().unwrap(), t["parameters"]["workers"].as_i64().unwrap());
+            let told = json!({"value": value(workers, n)});
+            s.posted(&format!("/v1/studies/{id}/trials/{n}/complete"), &told).await;
+            seen.push(s.get(&format!("/v1/recommendations?study={id}")).await);
+        }
+        (seen, id)
+    };
+    let (seen, _) = run("real", &|w, n| latency(w) + noise(n as i64)).await;
+    assert_eq!(seen.len(), 20, "12 trials and 4 rounds");
+    let verdict = |v: &Value| v[0]["confirmation"]["verdict"].as_str().map(str::to_owned);
+    assert_eq!((verdict(&seen[14]).as_deref(), verdict(&seen[19]).as_deref()), (Some("open"), Some("confirmed")));
+    assert_eq!(seen[14][0]["evidence"]["unverified"], true, "{}", seen[14]);
+    let r = &seen[19][0];
+    assert_eq!(r["effect"][0]["relative"], r["confirmation"]["measured"][0]["relative"], "{r}");
+    assert_eq!((r["id"].clone(), r["status"].as_str()), (seen[14][0]["id"].clone(), Some("proposed")));
+
+    // Everything gets faster, whatever is configured.
+    let (seen, _) = run("drift", &|_, n| 100.0 - 3.0 * n.min(11) as f64 + 0.2 * noise(n as i64)).await;
+    let last = seen.last().unwrap();
+    let proposed = last.as_array().into_iter().flatten().filter(|r| r["status"] == "proposed").count();
+    assert_eq!(proposed, 0, "{last}");
+    s.stop().await;
+}
+
 /// An exporter says what runs: nobody posts a configuration.
 #[tokio::test]
 async fn a_metric_that_tells_a_parameter_makes_trials() {

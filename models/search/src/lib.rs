@@ -36,6 +36,7 @@ pub use recommend::{Advice, AdviceOptions, Recommendation, Relative};
 pub use space::{ChangeCost, Condition, ParameterKind, ParameterSpec, SearchSpace, SpaceSpec};
 pub use study::{
     AppliedChange, Drift, Kind, Mode, SafetySpec, Study, StudySpec, TrialBudget, Trigger, TriggerKind, TriggerSpec,
+    Turn,
 };
 pub use surrogate::{Effect, MOST_POINTS, Surrogate};
 pub use trial::{Mark, Measurement, MetricValue, Prediction, Source, Trial, TrialState};

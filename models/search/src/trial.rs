@@ -1,3 +1,4 @@
+use crate::study::Turn;
 use crate::{Assignment, SearchError, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -160,6 +161,9 @@ pub struct Trial {
     /// The trial that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicate_of: Option<u64>,
+    /// Its place among those that compare a recommendation with what runs, where it is one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// The probability with which it was drawn, from designers that draw among a few arms: what judging another policy on
     /// the same trials needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

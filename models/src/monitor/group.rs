@@ -252,9 +252,12 @@ impl Judge {
         let gone = self.presence(closed, pipeline.incidents().of);
         self.watch.hold(self.presence.iter().any(|p| p.is_gone()));
         self.raised |= self.watch.step(pipeline.incidents(), &result, closed.gap, &mut ctx.out.incidents);
-        let told =
-            gone.into_iter().filter(|c| ctx.suppressions.reason(&self.labels, &keys[*c..=*c], closed.time).is_none());
-        let missed = absent(told.map(|c| (&keys[c], said.signals[c].expected)));
+        let quiet = |c: usize| ctx.suppressions.reason(&self.labels, &keys[c..=c], closed.time).is_some();
+        let (kept_back, told): (Vec<usize>, Vec<usize>) = gone.into_iter().partition(|c| quiet(*c));
+        for c in kept_back {
+            self.presence[c].keep_back();
+        }
+        let missed = absent(told.into_iter().map(|c| (&keys[c], said.signals[c].expected)));
         if !missed.is_empty() {
             self.watch.absence(pipeline.incidents(), &self.id, closed.time, missed, &mut ctx.out.incidents);
             self.raised = true;
@@ -282,16 +285,16 @@ impl Judge {
     }
 
     fn fall_silent(&mut self, keys: &[MetricKey], time: Timestamp, ctx: &mut Context<'_>) {
-        if self.silent || self.last.status == StepStatus::WarmingUp {
+        // What is still silent when a suppression ends is told then.
+        let suppressed = ctx.suppressions.reason(&self.labels, keys, time).is_some();
+        if self.silent || self.last.status == StepStatus::WarmingUp || suppressed {
             return;
         }
         self.silent = true;
         self.dirty = true;
         ctx.out.results.push(StepResult::silent(&self.id, time, StepStatus::Missing, self.inherited));
-        if ctx.suppressions.reason(&self.labels, keys, time).is_none() {
-            self.watch.silence(ctx.pipeline.incidents(), &self.id, time, &mut ctx.out.incidents);
-            self.raised = true;
-        }
+        self.watch.silence(ctx.pipeline.incidents(), &self.id, time, &mut ctx.out.incidents);
+        self.raised = true;
     }
 }
 

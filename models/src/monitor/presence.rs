@@ -46,6 +46,11 @@ impl Presence {
         self.gone
     }
 
+    /// Nobody was told, because nobody wanted to know now: the next step says it again.
+    pub(super) fn keep_back(&mut self) {
+        self.gone = false;
+    }
+
     /// A closed step of the group. `of`: the steps that the incident rule looks at. Says whether the signal is gone since
     /// this very step.
     pub(super) fn step(&mut self, present: bool, of: usize, step: Step) -> bool {

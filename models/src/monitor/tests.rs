@@ -331,6 +331,24 @@ fn a_signal_that_vanishes_is_an_incident_until_it_is_back() {
     assert_eq!((resolved.finding.end, resolved.resolved_at), (at(230), Some(at(233))));
 }
 
+/// What goes away in a maintenance and is not back at its end is told then.
+#[test]
+fn an_absence_outlasts_its_suppression() {
+    let mut m = warm();
+    let selector: Selector = r#"{host="a"}"#.parse().unwrap();
+    m.suppress(&selector, TimeRange { start: at(200), end: at(220) }, "maintenance");
+    let mut opened = Vec::new();
+    for i in 200..225 {
+        let o = m.observe(&batch(&[("cpu", "a", at(i), wave(i, "cpu"))]), at(i));
+        opened.extend(o.incidents.iter().map(|e| e.incident().opened_at));
+    }
+    assert_eq!(opened, [at(220)]);
+    let mut m = warm();
+    m.suppress(&selector, TimeRange { start: at(200), end: at(220) }, "maintenance");
+    assert!(m.tick(at(204)).incidents.is_empty() && m.tick(at(219)).results.is_empty());
+    assert_eq!(m.tick(at(222)).incidents[0].incident().finding.kind, FindingKind::Missing);
+}
+
 /// Nobody listened while the state lay in a file: silence counts from the first tick after.
 #[test]
 fn a_restart_is_no_silence() {

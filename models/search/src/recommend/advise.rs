@@ -49,7 +49,23 @@ pub(super) struct Adviser<'a> {
 
 impl Study {
     /// What to change, or why nothing is to be changed. A pure function of study and options.
+    ///
+    /// With `confirm` in the specification and the budget spent it is what the comparison with what runs says.
     pub fn recommend(&self, options: &AdviceOptions) -> Advice {
+        let Some(planned) = self.spec().confirm.filter(|n| *n > 0 && self.is_spent()) else {
+            return self.promise(options);
+        };
+        match self.comparison(options) {
+            Ok(c) => match c.said(self, planned) {
+                Some(said) => c.recommendation.confirmed_by(said),
+                None => Advice::Change(Box::new(c.recommendation)),
+            },
+            Err(none_because) => Advice::None { none_because },
+        }
+    }
+
+    /// What the model of the trials promises.
+    pub(crate) fn promise(&self, options: &AdviceOptions) -> Advice {
         match advise(self, options) {
             Ok(r) => Advice::Change(Box::new(r)),
             Err(none_because) => Advice::None { none_because },

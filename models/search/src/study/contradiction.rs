@@ -49,10 +49,10 @@ pub(crate) fn to_settle(trials: &[Trial]) -> Option<&Trial> {
 }
 
 impl Study {
-    /// Marks what the measurement of trial `id` shows to be wrong.
+    /// Marks what the measurement of trial `id` shows to be wrong among those before it.
     pub(super) fn contradict(&mut self, id: u64) {
         let Some(trial) = self.trials.get(id as usize) else { return };
-        if let Some(i) = contradicted(&alike(&self.trials, trial)) {
+        if let Some(i) = contradicted(&alike(&self.trials[..=id as usize], trial)) {
             self.trials[i].marks.push(Mark::Contradicted);
         }
     }

@@ -6,14 +6,16 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod triggers;
+mod turns;
 
 pub(crate) use contradiction::to_settle;
 pub use safety::{AppliedChange, Drift, SafetySpec};
 pub use spec::{Kind, Mode, StudySpec, TrialBudget};
 pub use triggers::{Trigger, TriggerKind, TriggerSpec};
+pub use turns::Turn;
 
 use crate::context::Context;
-use crate::designers::Ask;
+use crate::designers::{Ask, Proposal};
 use crate::trial::{Mark, Measurement, Source, Trial, TrialState};
 use crate::{Assignment, SearchError, SearchSpace, Value, assignment_key};
 use serde::{Deserialize, Serialize};
@@ -141,13 +143,13 @@ impl Study {
         if let Some(because) = self.held_back() {
             return Err(SearchError::Study { field: "mode", problem: because });
         }
-        if let Some(b) = self.spec.budget
-            && self.suggested() >= b.trials
-        {
-            return Err(SearchError::Budget { trials: b.trials });
-        }
-        let ask = context.as_ref().map_or_else(|| self.view(), |c| self.view_in(c));
-        let p = ask.next(self.spec.designer)?;
+        let (turn, p) = if let Some(b) = self.spec.budget.filter(|_| self.is_spent()) {
+            let (turn, parameters, why) = self.next_turn().ok_or(SearchError::Budget { trials: b.trials })?;
+            (Some(turn), Proposal::plain(parameters, why))
+        } else {
+            let ask = context.as_ref().map_or_else(|| self.view(), |c| self.view_in(c));
+            (None, ask.next(self.spec.designer)?)
+        };
         let id = self.trials.len() as u64;
         self.trials.push(Trial {
             id,
@@ -158,6 +160,7 @@ impl Study {
             source: Source::Suggested,
             client,
             replicate_of: p.replicate_of,
+            turn,
             propensity: p.propensity,
             why: p.why,
             predicted: p.predicted,
@@ -268,6 +271,7 @@ impl Study {
             source: Source::Observed,
             client: None,
             replicate_of: None,
+            turn: None,
             propensity: None,
             why: String::new(),
             predicted: None,
@@ -344,6 +348,8 @@ impl Study {
             study.space.canonical(&t.parameters)?;
         }
         study.trials = trials;
+        // Kept one by one, a trial does not know what later ones said of it.
+        (0..study.trials.len() as u64).for_each(|id| study.contradict(id));
         Ok(study)
     }
 }

@@ -101,6 +101,10 @@ pub struct StudySpec {
     /// current configuration is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remeasure_every: Option<usize>,
+    /// In how many rounds, once the budget is spent, what is to be recommended and what runs are suggested in turn: then the
+    /// promise is what that gave, or there is none. Default none, 4 to 12 are usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<usize>,
     /// The seed of every draw. Default 1.
     #[serde(default)]
     pub seed: Seed,
@@ -125,6 +129,7 @@ impl StudySpec {
             triggers: TriggerSpec::default(),
             safety: SafetySpec::default(),
             remeasure_every: None,
+            confirm: None,
             seed: Seed::default(),
         }
     }
@@ -143,6 +148,9 @@ impl StudySpec {
         }
         if self.budget.is_some_and(|b| b.trials == 0) {
             return bad("budget", "0 trials: give at least 1");
+        }
+        if self.confirm.is_some_and(|n| n > 0) && self.budget.is_none() {
+            return bad("confirm", "needs a `budget`: what is recommended is compared once its trials are spent");
         }
         for o in &self.also {
             if o.metric.trim().is_empty() || o.metric == self.objective.metric {

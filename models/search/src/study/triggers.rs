@@ -116,14 +116,11 @@ impl TriggerSpec {
 }
 
 impl Study {
-    /// Adds so many trials to what was suggested so far; as many as the budget had when `trials` is `None`. Nothing happens
+    /// Adds so many trials to what was searched so far; as many as the budget had when `trials` is `None`. Nothing happens
     /// while trials are left, or without a budget.
     pub fn extend(&mut self, trials: Option<usize>) {
-        let suggested = self.suggested();
-        if let Some(b) = self.spec.budget
-            && suggested >= b.trials
-        {
-            self.spec.budget = Some(TrialBudget { trials: suggested + trials.unwrap_or(b.trials) });
+        if let Some(b) = self.spec.budget.filter(|_| self.is_spent()) {
+            self.spec.budget = Some(TrialBudget { trials: self.searched() + trials.unwrap_or(b.trials) });
         }
     }
 

@@ -1,0 +1,240 @@
+//! What is to be recommended and what runs now, measured in turn once the trials are spent.
+
+use super::Study;
+use crate::recommend::{Confirmation, Recommendation, Round, RoundFailure, recommended_first};
+use crate::trial::{Source, Trial, TrialState};
+use crate::{Advice, AdviceOptions, Assignment, assignment_key};
+use serde::{Deserialize, Serialize};
+
+/// The place of a trial among those that compare a recommendation with what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The round, from 0.
+    pub round: usize,
+    /// Whether it runs the recommended configuration.
+    pub recommended: bool,
+}
+
+/// A comparison that goes on or is over.
+pub(crate) struct Comparison {
+    /// What the trials before it recommend, with what the model promises.
+    pub(crate) recommendation: Recommendation,
+    current: Assignment,
+    /// Whole rounds.
+    rounds: Vec<Round>,
+    /// The turn that is next; `None` while one is being measured.
+    next: Option<Turn>,
+}
+
+impl Comparison {
+    /// What the rounds so far say.
+    pub(crate) fn said(&self, study: &Study, planned: usize) -> Option<Confirmation> {
+        Confirmation::of(study, &self.recommendation, &self.rounds, planned)
+    }
+}
+
+impl Study {
+    /// How many suggestions searched: all but those that compare.
+    pub fn searched(&self) -> usize {
+        self.trials.iter().filter(|t| t.source == Source::Suggested && t.turn.is_none()).count()
+    }
+
+    /// Whether the budget holds no more trials to search with.
+    pub fn is_spent(&self) -> bool {
+        self.spec.budget.is_some_and(|b| self.searched() >= b.trials)
+    }
+
+    /// Whether the spent trials are followed by rounds that are not over.
+    pub fn compares(&self) -> bool {
+        self.is_spent() && self.next_turn().is_some()
+    }
+
+    /// The study as it was before it compared: a recommendation must not move while it is compared.
+    fn before_turns(&self) -> Self {
+        let trials = self.trials.iter().filter(|t| t.turn.is_none()).cloned().collect();
+        Self { spec: self.spec.clone(), space: self.space.clone(), trials }
+    }
+
+    /// The comparison of what the spent trials recommend with what runs; the reason where they recommend nothing.
+    pub(crate) fn comparison(&self, options: &AdviceOptions) -> Result<Comparison, String> {
+        let recommendation = match self.before_turns().promise(options) {
+            Advice::Change(r) => *r,
+            Advice::None { none_because } => return Err(none_because),
+        };
+        let current = self.space.current().ok_or("the current configuration is not known")?;
+        let keys = [assignment_key(&current), assignment_key(&recommendation.parameters)];
+        let is_of_it = |t: &&Trial, turn: Turn| assignment_key(&t.parameters) == keys[usize::from(turn.recommended)];
+        let mut rounds = Vec::new();
+        let mut open = None;
+        for pair in self.pairs() {
+            if pair.iter().any(|(turn, t)| !is_of_it(t, *turn)) {
+                continue;
+            }
+            open = None;
+            match self.round(&pair) {
+                Some(round) => rounds.push(round),
+                None => open = Some(pair),
+            }
+        }
+        let n = rounds.len();
+        let next = match open.as_deref() {
+            None => Some(Turn { round: n, recommended: recommended_first(self.spec.seed, n) }),
+            Some([(turn, t)]) if t.state != TrialState::Pending => {
+                Some(Turn { round: turn.round, recommended: !turn.recommended })
+            }
+            Some(_) => None,
+        };
+        Ok(Comparison { recommendation, current, rounds, next })
+    }
+
+    /// The trials of each round since the last one that searched, in order.
+    fn pairs(&self) -> Vec<Vec<(Turn, &Trial)>> {
+        let searched = |t: &Trial| t.source == Source::Suggested && t.turn.is_none();
+        let since = self.trials.iter().rposition(searched).map_or(0, |i| i + 1);
+        let mut pairs: Vec<Vec<(Turn, &Trial)>> = Vec::new();
+        for t in &self.trials[since..] {
+            let Some(turn) = t.turn else { continue };
+            let other = Turn { recommended: !turn.recommended, ..turn };
+            match pairs.last_mut() {
+                Some(pair) if pair.len() == 1 && pair[0].0 == other && pair[0].1.measurement.is_some() => {
+                    pair.push((turn, t));
+                }
+                _ => pairs.push(vec![(turn, t)]),
+            }
+        }
+        pairs
+    }
+
+    /// A whole round; `None` while it goes on.
+    fn round(&self, pair: &[(Turn, &Trial)]) -> Option<Round> {
+        let mut round = Round { recommended_first: pair.first()?.0.recommended, ..Round::default() };
+        for (turn, t) in pair {
+            if let Some(m) = &t.measurement {
+                let runs = round.side_mut(turn.recommended);
+                runs.insert(self.spec.objective.metric.clone(), vec![m.value]);
+                runs.extend(m.metrics.iter().map(|(n, v)| (n.clone(), vec![v.value])));
+            } else if let TrialState::Failed { reason } | TrialState::Unsafe { reason } = &t.state {
+                round.failed = Some(RoundFailure { recommended: turn.recommended, reason: reason.clone() });
+            } else {
+                return None;
+            }
+        }
+        (pair.len() == 2 || round.failed.is_some()).then_some(round)
+    }
+
+    /// The configuration to measure next in turn, and why; `None` when the comparison is over, or nothing is compared.
+    pub(super) fn next_turn(&self) -> Option<(Turn, Assignment, String)> {
+        let planned = self.spec.confirm.filter(|n| *n > 0)?;
+        let c = self.comparison(&AdviceOptions::default()).ok()?;
+        if c.said(self, planned).is_none_or(|s| s.is_over()) {
+            return None;
+        }
+        let turn = c.next?;
+        let (parameters, name) =
+            if turn.recommended { (c.recommendation.parameters, "recommended") } else { (c.current, "current") };
+        let why = format!(
+            "round {} of {planned}: the {name} configuration, to measure what is recommended in turn with what runs",
+            turn.round + 1
+        );
+        Some((turn, parameters, why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::ConfirmVerdict;
+    use crate::{
+        Aggregate, Goal, Measurement, Objective, ParameterSpec, SearchError, SpaceSpec, StudySpec, TrialBudget, Value,
+    };
+
+    fn study(confirm: Option<usize>) -> Study {
+        let space = SpaceSpec(vec![ParameterSpec::int("workers", 1, 32).current(4)]);
+        let objective = Objective { metric: "p95".into(), aggregate: Aggregate::Mean, goal: Goal::Min };
+        let spec = StudySpec::new("s", space, objective);
+        StudySpec { budget: Some(TrialBudget { trials: 12 }), confirm, ..spec }.check().unwrap()
+    }
+
+    fn workers(a: &Assignment) -> f64 {
+        a.get("workers").and_then(Value::as_number).unwrap()
+    }
+
+    /// Runs until the budget is spent; a trial's value is that of `f`, which knows its place.
+    fn run(s: &mut Study, f: &dyn Fn(&Trial) -> f64) -> usize {
+        let mut n = 0;
+        loop {
+            let t = match s.ask() {
+                Ok(t) => t.clone(),
+                Err(SearchError::Budget { .. }) => return n,
+                Err(e) => panic!("{e}"),
+            };
+            // A saved study goes on.
+            *s = Study::from_json(&s.to_json().unwrap()).unwrap();
+            s.tell(t.id, Measurement::of(f(&t))).unwrap();
+            n += 1;
+        }
+    }
+
+    fn valley(t: &Trial) -> f64 {
+        100.0 + (workers(&t.parameters) - 20.0).powi(2) / 4.0 + 0.3 * ((t.id * 7919) % 13) as f64 / 13.0
+    }
+
+    #[test]
+    fn what_holds_in_turn_is_promised_as_it_was_measured() {
+        let mut s = study(Some(4));
+        assert_eq!(run(&mut s, &valley), 12 + 8);
+        let turns: Vec<Turn> = s.trials().iter().filter_map(|t| t.turn).collect();
+        assert_eq!(turns.iter().map(|t| t.round).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 3, 3]);
+        assert!(turns.chunks(2).all(|pair| pair[0].recommended != pair[1].recommended));
+        assert!(s.trials()[12].why.contains("round 1 of 4"), "{}", s.trials()[12].why);
+        let Advice::Change(r) = s.recommend(&AdviceOptions::default()) else { panic!("something is better") };
+        let c = r.confirmation.clone().unwrap();
+        assert_eq!((c.verdict, c.rounds, c.measured[0].relative), (ConfirmVerdict::Confirmed, 4, r.effect[0].relative));
+        assert_eq!((s.searched(), s.is_spent()), (12, true));
+        s.extend(Some(3));
+        assert!(!s.is_spent() && s.ask().unwrap().turn.is_none(), "a resumed study searches again");
+    }
+
+    #[test]
+    fn what_was_the_machine_and_not_the_configuration_is_refused() {
+        let mut s = study(Some(4));
+        // It gets faster all the time, whatever is configured.
+        run(&mut s, &|t| 100.0 - 3.0 * (t.id.min(11) as f64) + 0.3 * ((t.id * 7919) % 13) as f64 / 13.0);
+        match s.recommend(&AdviceOptions::default()) {
+            Advice::None { none_because } => assert!(!none_because.is_empty()),
+            Advice::Change(r) => panic!("{:?}", r.confirmation),
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_recommended_one_ends_it_and_one_turn_is_measured_at_a_time() {
+        let mut s = study(Some(4));
+        for _ in 0..12 {
+            let t = s.ask().unwrap().clone();
+            s.tell(t.id, Measurement::of(valley(&t))).unwrap();
+        }
+        let t = s.suggest("a").unwrap().clone();
+        assert!(t.turn.is_some() && s.suggest("a").unwrap().id == t.id);
+        assert!(matches!(s.suggest("b"), Err(SearchError::Budget { .. })), "one turn at a time");
+        let open = s.recommend(&AdviceOptions::default());
+        let Advice::Change(r) = open else { panic!("not refused yet") };
+        assert!(r.evidence.unverified && r.confirmation.unwrap().verdict == ConfirmVerdict::Open);
+        let mut t = t;
+        while !t.turn.unwrap().recommended {
+            s.tell(t.id, Measurement::of(valley(&t))).unwrap();
+            t = s.ask().unwrap().clone();
+        }
+        s.fail(t.id, "did not start").unwrap();
+        assert!(matches!(s.ask(), Err(SearchError::Budget { .. })));
+        let Advice::None { none_because } = s.recommend(&AdviceOptions::default()) else { panic!("it cannot run") };
+        assert!(none_because.contains("did not start"), "{none_because}");
+    }
+
+    #[test]
+    fn without_rounds_nothing_changes() {
+        let mut s = study(None);
+        assert_eq!(run(&mut s, &valley), 12);
+        let Advice::Change(r) = s.recommend(&AdviceOptions::default()) else { panic!("something is better") };
+        assert!(r.confirmation.is_none());
+    }
+}
