@@ -5,6 +5,7 @@
 
 use super::Study;
 use crate::{Mark, Measurement, Trial, assignment_key};
+use std::collections::BTreeMap;
 
 /// Positive values contradict when one is more than so many times the other,
 const APART: f64 = 2.0;
@@ -18,10 +19,9 @@ fn contradict(a: &Measurement, b: &Measurement) -> bool {
     low > 0.0 && high > APART * low && high - low > ERRORS * error
 }
 
-/// The usable trials of the configuration of `trial` in the same context, in order.
+/// The usable trials of the configuration of `trial` in the same context, in order. Compared without keys: histories are long.
 fn alike<'a>(trials: &'a [Trial], trial: &Trial) -> Vec<(usize, &'a Measurement)> {
-    let key = assignment_key(&trial.parameters);
-    let same = |t: &Trial| assignment_key(&t.parameters) == key && t.context == trial.context;
+    let same = |t: &Trial| t.parameters == trial.parameters && t.context == trial.context;
     trials.iter().enumerate().filter(|(_, t)| same(t)).filter_map(|(i, t)| Some((i, t.usable()?))).collect()
 }
 
@@ -49,11 +49,28 @@ pub(crate) fn to_settle(trials: &[Trial]) -> Option<&Trial> {
 }
 
 impl Study {
-    /// Marks what the measurement of trial `id` shows to be wrong among those before it.
+    /// Marks what the measurement of trial `id` shows to be wrong.
     pub(super) fn contradict(&mut self, id: u64) {
         let Some(trial) = self.trials.get(id as usize) else { return };
-        if let Some(i) = contradicted(&alike(&self.trials[..=id as usize], trial)) {
+        if let Some(i) = contradicted(&alike(&self.trials, trial)) {
             self.trials[i].marks.push(Mark::Contradicted);
+        }
+    }
+
+    /// The same for all trials, each by those before it.
+    pub(super) fn contradict_all(&mut self) {
+        let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for i in 0..self.trials.len() {
+            let before = places.entry(assignment_key(&self.trials[i].parameters)).or_default();
+            before.push(i);
+            let usable = |i: &usize| {
+                let t = &self.trials[*i];
+                Some((*i, t.usable().filter(|_| t.context == self.trials[before[before.len() - 1]].context)?))
+            };
+            let all: Vec<(usize, &Measurement)> = before.iter().filter_map(usable).collect();
+            if let Some(wrong) = contradicted(&all) {
+                self.trials[wrong].marks.push(Mark::Contradicted);
+            }
         }
     }
 }

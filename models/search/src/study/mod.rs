@@ -349,7 +349,7 @@ impl Study {
         }
         study.trials = trials;
         // Kept one by one, a trial does not know what later ones said of it.
-        (0..study.trials.len() as u64).for_each(|id| study.contradict(id));
+        study.contradict_all();
         Ok(study)
     }
 }
