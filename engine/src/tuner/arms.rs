@@ -31,8 +31,7 @@ pub(super) fn gather(
                 let selector: Selector = s.parse()?;
                 let grid = Grid::of(live_values(conn, tenant, &m.metric, &selector, range)?);
                 if let (Some(name), Some(beside)) = (&k.spec.covariate, &mut measured.covariate) {
-                    let all = live_values(conn, tenant, name, &selector, range)?;
-                    beside.extend(grid.times.iter().map(|t| all.get(t).copied().unwrap_or(f64::NAN)));
+                    beside.extend(grid.beside(&live_values(conn, tenant, name, &selector, range)?));
                 }
                 measured.values = grid.values;
             }
@@ -141,6 +140,11 @@ impl Grid {
             at[place] = *t;
         }
         Self { times: at, values: grid, step: Some(step) }
+    }
+
+    /// What another series shows at the same instants, NaN where it shows nothing.
+    pub(super) fn beside(&self, other: &BTreeMap<Timestamp, f64>) -> Vec<f64> {
+        self.times.iter().map(|t| other.get(t).copied().unwrap_or(f64::NAN)).collect()
     }
 }
 

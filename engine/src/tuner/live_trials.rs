@@ -162,7 +162,7 @@ impl Gathered {
             let within =
                 times.iter().copied().zip(values.iter().copied()).filter(|(at, _)| *at >= t.range.0 && *at < t.range.1);
             let grid = Grid::of(within.collect());
-            let beside: Vec<f64> = grid.times.iter().map(|t| load.get(t).copied().unwrap_or(f64::NAN)).collect();
+            let beside = grid.beside(&load);
             (grid.values, beside)
         };
         let sides = [side(before), side(after)];

@@ -181,7 +181,7 @@ pub(super) fn rest(e: &mut Entry) {
     let spec = e.study.spec();
     let spent = e.study.is_spent();
     let pending = e.study.trials().iter().any(|t| t.state == foreglow_search::TrialState::Pending);
-    if e.state == StudyState::Active && spec.triggers.is_any() && spent && !pending && !e.study.compares() {
+    if e.state == StudyState::Active && spec.triggers.is_any() && spent && !pending && !e.study.is_confirming() {
         e.state = StudyState::Waiting;
     }
 }

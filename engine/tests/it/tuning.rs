@@ -19,12 +19,12 @@ fn latency(workers: i64) -> f64 {
     100.0 + (workers as f64 - 20.0).powi(2) / 4.0
 }
 
-/// Metrics of the service while it runs with `workers`, steps `from..to`.
+/// Metrics of the service while it runs with `workers`, steps `from..to`; latency follows the load more than it varies by itself.
 fn metrics(workers: i64, from: i64, to: i64) -> Value {
     let rows: Vec<Value> = (from..to)
         .map(|i| {
             json!({"timestamp": START + i * STEP, "labels": {"service": "cart"}, "values": {
-                "latency_ms": latency(workers) + 2.0 * noise(i), "errors": 1.0 + 0.05 * noise(i + 9),
+                "latency_ms": latency(workers) + 2.0 * noise(i) + 4.0 * noise(i + 5), "errors": 1.0 + 0.05 * noise(i + 9),
                 "requests": 200.0 + 5.0 * noise(i + 5)}})
         })
         .collect();
@@ -217,5 +217,6 @@ async fn configurations_and_metrics_become_a_recommendation_that_is_checked() {
     assert_eq!(kept[0]["verification"]["verdict"], "kept", "{kept}");
     let real = kept[0]["verification"]["relative"].as_f64().unwrap();
     assert!((real - (latency(to) / latency(4) - 1.0)).abs() < 0.02, "{real}");
+    assert!(kept[0]["verification"]["load_explained"].as_f64().unwrap() > 0.5, "{kept}");
     s.stop().await;
 }

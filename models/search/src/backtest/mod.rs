@@ -58,7 +58,7 @@ pub fn replay_table(
     clock: &mut dyn FnMut() -> f64,
 ) -> Result<Vec<BacktestTrial>, SearchError> {
     let study = study(&table.space, table.goal, spec)?;
-    replay(study, &Context::new(), spec, clock, measured(table), |v| table.regret(v))
+    replay(study, &Context::new(), spec, clock, (table.len(), measured(table)), |v| table.regret(v))
 }
 
 /// Replays a designer against a table whose space other tables share, after `per_source` random rows of each of those:
@@ -83,7 +83,7 @@ pub fn replay_transfer(
             study.add(&source.rows[row], Some(measurement), context(name), Vec::new())?;
         }
     }
-    replay(study, &context("here"), spec, clock, measured(table), |v| table.regret(v))
+    replay(study, &context("here"), spec, clock, (table.len(), measured(table)), |v| table.regret(v))
 }
 
 /// The nearest row not yet used, and its value.
@@ -107,7 +107,7 @@ pub fn replay_function(
 ) -> Result<Vec<BacktestTrial>, SearchError> {
     let regret = |v: f64| (v - reference.0) / (reference.1 - reference.0);
     let study = study(space, Goal::Min, spec)?;
-    replay(study, &Context::new(), spec, clock, |a| Some((a.clone(), f(a))), regret)
+    replay(study, &Context::new(), spec, clock, (usize::MAX, |a: &Assignment| Some((a.clone(), f(a)))), regret)
 }
 
 fn study(space: &SearchSpace, goal: Goal, spec: &BacktestSpec) -> Result<Study, SearchError> {
@@ -129,18 +129,23 @@ fn replay(
     context: &Context,
     spec: &BacktestSpec,
     clock: &mut dyn FnMut() -> f64,
-    mut measure: impl FnMut(&Assignment) -> Option<(Assignment, f64)>,
+    (rows, mut measure): (usize, impl FnMut(&Assignment) -> Option<(Assignment, f64)>),
     regret: impl Fn(f64) -> f64,
 ) -> Result<Vec<BacktestTrial>, SearchError> {
     let goal = study.spec().objective.goal;
     let mut truth: BTreeMap<u64, f64> = BTreeMap::new();
     let mut out = Vec::with_capacity(spec.budget);
+    let mut seen = 0;
     for n in 1..=spec.budget {
+        if seen == rows {
+            break;
+        }
         let before = clock();
         let trial = if context.is_empty() { study.ask()? } else { study.ask_in(context.clone())? };
         let suggest_ms = clock() - before;
         let (id, asked) = (trial.id, trial.parameters.clone());
         let again = trial.replicate_of.and_then(|origin| truth.get(&origin)).map(|v| (asked.clone(), *v));
+        seen += usize::from(again.is_none());
         let Some((applied, value)) = again.or_else(|| measure(&asked)) else { break };
         let mut rng = spec.seed.child("noise").nth(n as u64).rng();
         let z: f64 = StandardNormal.sample(&mut rng);
@@ -215,9 +220,13 @@ mod tests {
         let run = replay_table(&t, &spec, &mut clock).unwrap();
         assert!(run.windows(2).all(|w| w[1].regret <= w[0].regret));
         assert_eq!((run[23].regret, run[23].best, run[0].suggest_ms), (0.0, 0.0, 1.0));
-        let keys: std::collections::BTreeSet<String> =
-            run.iter().map(|r| crate::assignment_key(&r.parameters)).collect();
-        assert_eq!(keys.len(), 24);
+        let rows = |run: &[BacktestTrial]| {
+            run.iter().map(|r| crate::assignment_key(&r.parameters)).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert_eq!((rows(&run[..20]), rows(&run)), (20, 24), "only the end of the budget repeats, where it says so");
+        let spec = BacktestSpec { designer: DesignerKind::Random, ..spec };
+        let run = replay_table(&t, &spec, &mut clock).unwrap();
+        assert_eq!((run.len(), rows(&run)), (24, 24), "a table ends when its rows are used");
     }
 
     #[test]

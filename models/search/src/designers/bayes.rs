@@ -16,9 +16,11 @@ const SMALL_SPACE: usize = 1200;
 /// Losses worse than the median are drawn in to a normal half (Golovin et al. 2017, doi:10.1145/3097983.3098043), so
 /// that a few terrible trials do not flatten the model near the optimum. Failed trials teach where not to go: a second
 /// process over worked / failed gives a probability that multiplies the improvement, as does one process a guard-rail.
-/// Pending trials are believed at their posterior mean. In the last third of a budget the best few are measured again where
-/// that tells more than a new configuration: what was learned as noise is then told apart from roughness. Every third suggestion
-/// doubts the learned lengths. At most [`crate::MOST_POINTS`] trials condition the process.
+/// Pending trials are believed at their posterior mean. At most [`crate::MOST_POINTS`] trials condition the process.
+///
+/// In the last third of a budget the best few are measured again where that tells more than a new configuration: what was
+/// learned as noise is then told apart from roughness. Before, every third suggestion doubts the learned lengths, but in
+/// budgets under 30 trials.
 ///
 /// Numbers of the context (the load) are inputs like parameters. Names of the context tell environments apart: trials of
 /// other environments enter through processes of their own, whose weight here is learned and which are left out when the

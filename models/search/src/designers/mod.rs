@@ -269,7 +269,8 @@ impl Ask<'_> {
         if let Some(current) = self.unmeasured_current() {
             return Ok(Proposal::plain(current, "the current configuration, measured first as the baseline"));
         }
-        if let Some(t) = to_settle(self.trials) {
+        // A careful study repeats nothing but what it knows to be safe.
+        if let Some(t) = to_settle(self.trials).filter(|_| self.careful.is_none()) {
             let origin = t.replicate_of.unwrap_or(t.id);
             let why =
                 format!("replicate of {origin}, because measurements of this configuration contradict each other");

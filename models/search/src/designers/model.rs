@@ -19,7 +19,8 @@ pub(super) struct Model {
     /// The best configurations, by posterior.
     pub(super) leaders: Vec<Assignment>,
     pub(super) why: String,
-    /// What the measured configurations are believed to give; `None` when the load, which is never the same twice, counts.
+    /// What the measured configurations are believed to give, at the end of a budget; `None` before, and when the load counts,
+    /// which is never the same twice.
     tried: Option<Tried>,
     /// The coming trial's context as features.
     at: Vec<f64>,
@@ -75,7 +76,7 @@ impl Model {
         let best = means[order[0]];
         let leaders: Vec<Assignment> = order.iter().take(4).map(|i| trials[*i].parameters.clone()).collect();
         let pending: Vec<&Trial> = ask.trials.iter().filter(|t| t.state == TrialState::Pending).collect();
-        let tried = at.is_empty().then(|| {
+        let tried = (at.is_empty() && ends(ask)).then(|| {
             let open: Vec<Assignment> = pending.iter().map(|t| t.parameters.clone()).collect();
             Tried::of(&trials, (&data.y, &data.known), hyper.noise, |i| gp.posterior(&data.x[i]), &open)
         });
@@ -108,8 +109,7 @@ impl Model {
 
     /// A repeat, where one tells more about the best configuration than measuring `new` would.
     pub(super) fn again(&self, new: &Assignment, ask: &Ask<'_>) -> Option<Proposal> {
-        let tried =
-            self.tried.as_ref().filter(|_| Tried::is_late(ask.trials.len(), ask.budget.unwrap_or(usize::MAX)))?;
+        let tried = self.tried.as_ref()?;
         let features = self.features(ask.space, new);
         let works = self.acquisition.ln_works(&features).exp();
         let (origin, parameters) = tried.again(self.acquisition.gp.posterior(&features), works)?;
@@ -140,13 +140,17 @@ const DOUBT_BUDGET: usize = 30;
 /// and taken to be this much of what they seem.
 const SHORTER: f64 = 0.5;
 
-/// The hyper-parameters that trial `n` is searched with. From few trials a parameter easily looks smoother than it is, and
+/// Whether the coming trial belongs to the end of a budget.
+fn ends(ask: &Ask<'_>) -> bool {
+    ask.budget.is_some_and(|b| Tried::is_late(ask.trials.len(), b))
+}
+
+/// The hyper-parameters that the coming trial is searched with. From few trials a parameter easily looks smoother than it is, and
 /// then nothing leads away from a local optimum: shorter lengths look again at what seemed settled (as they shrink in
 /// Berkenkamp, Schoellig and Krause 2019, jmlr.org/papers/v20/18-213.html).
 fn doubted(hyper: &Hyper, ask: &Ask<'_>) -> Hyper {
-    let n = ask.trials.len();
-    let in_time = ask.budget.is_none_or(|b| b >= DOUBT_BUDGET && !Tried::is_late(n, b));
-    let factor = if n.is_multiple_of(DOUBT) && in_time { SHORTER } else { 1.0 };
+    let in_time = ask.budget.is_none_or(|b| b >= DOUBT_BUDGET) && !ends(ask);
+    let factor = if ask.trials.len().is_multiple_of(DOUBT) && in_time { SHORTER } else { 1.0 };
     Hyper { lengths: hyper.lengths.iter().map(|l| factor * l).collect(), ..hyper.clone() }
 }
 

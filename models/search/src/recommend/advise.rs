@@ -55,7 +55,7 @@ impl Study {
         let Some(planned) = self.spec().confirm.filter(|n| *n > 0 && self.is_spent()) else {
             return self.promise(options);
         };
-        match self.comparison(options) {
+        match self.confirming(options) {
             Ok(c) => match c.said(self, planned) {
                 Some(said) => c.recommendation.confirmed_by(said),
                 None => Advice::Change(Box::new(c.recommendation)),

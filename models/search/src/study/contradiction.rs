@@ -4,6 +4,7 @@
 //! such run of the current configuration spoils every promise, because all effects are relative to it.
 
 use super::Study;
+use crate::trial::TrialState;
 use crate::{Mark, Measurement, Trial, assignment_key};
 use std::collections::BTreeMap;
 
@@ -38,10 +39,10 @@ fn contradicted(all: &[(usize, &Measurement)]) -> Option<usize> {
     odd(n - 2, (n - 3, n - 1)).or_else(|| if n == 3 { odd(0, (1, 2)) } else { None })
 }
 
-/// The trial to repeat because its configuration gave something wholly different before: which of the two is right, a third
+/// The completed trial to repeat because its configuration gave something wholly different before: which of the two is right, a third
 /// measurement says. Not a fourth: what never gives the same twice will not do so then.
 pub(crate) fn to_settle(trials: &[Trial]) -> Option<&Trial> {
-    let last = trials.last().filter(|t| t.usable().is_some())?;
+    let last = trials.last().filter(|t| t.state == TrialState::Completed && t.usable().is_some())?;
     let all = alike(trials, last);
     let [.., before, after] = &all[..] else { return None };
     let thrice = trials.len() >= 3 && all.iter().rev().take(3).map(|a| a.0).eq((trials.len() - 3..trials.len()).rev());
@@ -61,13 +62,12 @@ impl Study {
     pub(super) fn contradict_all(&mut self) {
         let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for i in 0..self.trials.len() {
-            let before = places.entry(assignment_key(&self.trials[i].parameters)).or_default();
-            before.push(i);
-            let usable = |i: &usize| {
-                let t = &self.trials[*i];
-                Some((*i, t.usable().filter(|_| t.context == self.trials[before[before.len() - 1]].context)?))
-            };
-            let all: Vec<(usize, &Measurement)> = before.iter().filter_map(usable).collect();
+            let this = &self.trials[i];
+            let until = places.entry(assignment_key(&this.parameters)).or_default();
+            until.push(i);
+            let usable = |k: &usize| Some((*k, self.trials[*k].usable()?));
+            let same = until.iter().filter(|k| self.trials[**k].context == this.context);
+            let all: Vec<(usize, &Measurement)> = same.filter_map(usable).collect();
             if let Some(wrong) = contradicted(&all) {
                 self.trials[wrong].marks.push(Mark::Contradicted);
             }
@@ -110,6 +110,34 @@ mod tests {
         assert_eq!(run(&[36.0, 90.0, 91.0], 8), (vec![0, 4, 5], vec![0]), "a new level is what counts now");
         assert_eq!(run(&[36.0, 35.0, 90.0, 91.0, 90.0], 14), (vec![0, 4, 8, 9, 13], vec![]), "drift is no mistake");
         assert_eq!(run(&[36.0, 90.0, 300.0, 12.0], 8).0, [0, 4, 5, 6], "what never agrees is let go");
+    }
+
+    #[test]
+    fn what_broke_something_is_not_repeated_to_settle_it() {
+        let mut s = study();
+        let ask = |s: &mut Study, value: f64| {
+            let t = s.ask().unwrap().clone();
+            s.tell(t.id, Measurement::of(value)).unwrap();
+            t
+        };
+        (0..4).for_each(|_| drop(ask(&mut s, 36.0)));
+        let again = s.ask().unwrap().clone();
+        assert!(again.replicate_of.is_some());
+        s.mark_unsafe(again.id, "errors", Some(Measurement::of(200.0))).unwrap();
+        assert!(to_settle(s.trials()).is_none());
+    }
+
+    #[test]
+    fn saved_trial_by_trial_it_knows_the_same() {
+        let mut s = study();
+        let mut kept = Vec::new();
+        for value in [36.0, 40.0, 41.0, 42.0, 200.0, 37.0] {
+            let t = s.ask().unwrap().clone();
+            kept.push(s.tell(t.id, Measurement::of(value)).unwrap().clone());
+        }
+        assert_eq!(s.trials()[4].marks, [Mark::Contradicted]);
+        assert!(kept[4].marks.is_empty(), "told before it was contradicted");
+        assert_eq!(Study::restore(s.spec().clone(), kept).unwrap(), s);
     }
 
     #[test]

@@ -152,6 +152,12 @@ impl StudySpec {
         if self.confirm.is_some_and(|n| n > 0) && self.budget.is_none() {
             return bad("confirm", "needs a `budget`: what is recommended is compared once its trials are spent");
         }
+        if self.confirm.is_some_and(|n| n > 0) && self.mode.is_careful() {
+            return bad(
+                "confirm",
+                "is for the modes `observe` and `recommend`: `canary` and `auto` try nothing that may break",
+            );
+        }
         for o in &self.also {
             if o.metric.trim().is_empty() || o.metric == self.objective.metric {
                 return bad("also", "an objective has no name, or is the main one");

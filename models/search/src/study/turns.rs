@@ -15,8 +15,8 @@ pub struct Turn {
     pub recommended: bool,
 }
 
-/// A comparison that goes on or is over.
-pub(crate) struct Comparison {
+/// A recommendation that is being measured in turn, or was.
+pub(crate) struct Confirming {
     /// What the trials before it recommend, with what the model promises.
     pub(crate) recommendation: Recommendation,
     current: Assignment,
@@ -26,7 +26,7 @@ pub(crate) struct Comparison {
     next: Option<Turn>,
 }
 
-impl Comparison {
+impl Confirming {
     /// What the rounds so far say.
     pub(crate) fn said(&self, study: &Study, planned: usize) -> Option<Confirmation> {
         Confirmation::of(study, &self.recommendation, &self.rounds, planned)
@@ -45,7 +45,7 @@ impl Study {
     }
 
     /// Whether the spent trials are followed by rounds that are not over.
-    pub fn compares(&self) -> bool {
+    pub fn is_confirming(&self) -> bool {
         self.is_spent() && self.next_turn().is_some()
     }
 
@@ -55,8 +55,8 @@ impl Study {
         Self { spec: self.spec.clone(), space: self.space.clone(), trials }
     }
 
-    /// The comparison of what the spent trials recommend with what runs; the reason where they recommend nothing.
-    pub(crate) fn comparison(&self, options: &AdviceOptions) -> Result<Comparison, String> {
+    /// What the spent trials recommend, in turn with what runs; the reason where they recommend nothing.
+    pub(crate) fn confirming(&self, options: &AdviceOptions) -> Result<Confirming, String> {
         let recommendation = match self.before_turns().promise(options) {
             Advice::Change(r) => *r,
             Advice::None { none_because } => return Err(none_because),
@@ -84,7 +84,7 @@ impl Study {
             }
             Some(_) => None,
         };
-        Ok(Comparison { recommendation, current, rounds, next })
+        Ok(Confirming { recommendation, current, rounds, next })
     }
 
     /// The trials of each round since the last one that searched, in order.
@@ -122,10 +122,10 @@ impl Study {
         (pair.len() == 2 || round.failed.is_some()).then_some(round)
     }
 
-    /// The configuration to measure next in turn, and why; `None` when the comparison is over, or nothing is compared.
+    /// The configuration to measure next in turn, and why; `None` when that is over, or nothing is to be confirmed.
     pub(super) fn next_turn(&self) -> Option<(Turn, Assignment, String)> {
         let planned = self.spec.confirm.filter(|n| *n > 0)?;
-        let c = self.comparison(&AdviceOptions::default()).ok()?;
+        let c = self.confirming(&AdviceOptions::default()).ok()?;
         if c.said(self, planned).is_none_or(|s| s.is_over()) {
             return None;
         }
@@ -228,6 +228,15 @@ mod tests {
         assert!(matches!(s.ask(), Err(SearchError::Budget { .. })));
         let Advice::None { none_because } = s.recommend(&AdviceOptions::default()) else { panic!("it cannot run") };
         assert!(none_because.contains("did not start"), "{none_because}");
+    }
+
+    #[test]
+    fn rounds_need_a_budget_and_freedom_to_try() {
+        let bad = |s: StudySpec| s.check().unwrap_err().to_string();
+        let spec = study(Some(4)).spec().clone();
+        assert!(bad(StudySpec { budget: None, ..spec.clone() }).contains("needs a `budget`"));
+        let guard_rails = vec![crate::GuardRail::at_most("errors", crate::Bound::TimesBaseline(1.2))];
+        assert!(bad(StudySpec { mode: crate::Mode::Canary, guard_rails, ..spec }).contains("is for the modes"));
     }
 
     #[test]
