@@ -1,6 +1,6 @@
 """Optuna's TPE on the server that `postgresql_tune.sh` started: the peer of `foreglow-train tune`.
 
-    optuna_postgresql.py TRIALS SECONDS SEED        in the folder of the cluster; PGHOST and the rest are set
+    optuna_postgresql.py TRIALS SEED PGBENCH ...        in the folder of the cluster; PGHOST and the rest are set
 
 The same parameters and ranges, the same run (one to warm up, two that count), the defaults as the first trial. Prints the
 `ALTER SYSTEM` statements of its best trial.
@@ -68,8 +68,8 @@ def configuration(trial):
 
 
 def main():
-    trials, seconds, seed = (int(a) for a in sys.argv[1:])
-    load = ("pgbench", "-n", "-c", "8", "-j", "2", "-T", str(seconds))
+    trials, seed = (int(a) for a in sys.argv[1:3])
+    load = sys.argv[3:]
 
     def measure(trial):
         settings = configuration(trial)
@@ -78,7 +78,7 @@ def main():
             psql(f"ALTER SYSTEM SET {name} = '{value}'")
         run("./restart.sh")
         run(*load)
-        found = [float(re.search(r"tps = ([0-9.]+) ", run(*load)).group(1)) for _ in range(REPEATS)]
+        found = [float(re.search(r"(?m)^tps = ([0-9.]+) ", run(*load)).group(1)) for _ in range(REPEATS)]
         print(f"trial {trial.number}: {sum(found) / REPEATS:.0f} tps", file=sys.stderr)
         return sum(found) / REPEATS
 

@@ -7,9 +7,12 @@
 # and 1 GB in the temporary folder. Only a cluster of its own is touched: it listens on a socket in that folder.
 # Everything that was found stays in $OUT, when given: study, journal, SQL, report, rounds. $OPTUNA, when given, is a python
 # with optuna: its TPE gets as many trials of the same kind, and takes its turns in the rounds.
+# $WORKLOAD: `tpcb` (default), pgbench's own transactions; `mixed`, of which one in 200 is a report over 200,000 rows,
+# aggregated into some 15,000 groups and sorted.
 set -euo pipefail
 trials=${1:-40} seconds=${2:-5} rounds=${3:-6} seed=${4:-1}
 train=$(realpath "$(command -v "${FOREGLOW_TRAIN:-foreglow-train}")")
+workload=${WORKLOAD:-tpcb}
 bin=${PGBIN:-$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)}
 
 # The server refuses to run as root: then everything is done by the user that its package brings.
@@ -20,7 +23,7 @@ if [ "$(id -u)" = 0 ]; then
     cp "$0" "$work/tune.sh"
     cp "$(dirname "$0")/optuna_postgresql.py" "$work"
     chmod 755 "$work/tune.sh"
-    runuser -u "$user" -- env PGBIN="$bin" FOREGLOW_TRAIN="$train" WORK="$work" OPTUNA="${OPTUNA:-}" \
+    runuser -u "$user" -- env PGBIN="$bin" FOREGLOW_TRAIN="$train" WORK="$work" OPTUNA="${OPTUNA:-}" WORKLOAD="$workload" \
         "$work/tune.sh" "$trials" "$seconds" "$rounds" "$seed" && code=0 || code=$?
     if [ -n "${OUT:-}" ]; then
         mkdir -p "$OUT"
@@ -80,13 +83,23 @@ apply_as = "sql"
 restart = "./restart.sh"
 [[metrics]]
 name = "tps"
-pattern = 'tps = ([0-9.]+) '
+pattern = '^tps = ([0-9.]+) '
 [[metrics]]
 name = "latency_ms"
-pattern = 'latency average = ([0-9.]+) ms'
+pattern = '^latency average = ([0-9.]+) ms'
 END
 
+cat > report.sql <<'END'
+\set low random(1, 100000 * :scale - 300000)
+SELECT bid, aid % 5000 AS slot, count(*), avg(abalance), max(filler) FROM pgbench_accounts
+WHERE aid BETWEEN :low AND :low + 200000 GROUP BY bid, slot ORDER BY 4 DESC, 2 LIMIT 20;
+END
 load=(pgbench -n -c 8 -j 2 -T "$seconds")
+case $workload in
+    tpcb) ;;
+    mixed) load+=(-b tpcb-like@199 -f report.sql@1) ;;
+    *) echo "WORKLOAD is $workload: give tpcb or mixed" >&2; exit 2 ;;
+esac
 "$train" tune --study study.toml --emit sql --out change.sql -- "${load[@]}" | tee report.txt
 # Where nothing is recommended, the defaults stay, and the rounds show how far two runs of them are apart.
 grep -q 'ALTER SYSTEM SET' change.sql || { echo "nothing was recommended: the defaults stay"; : > change.sql; }
@@ -94,7 +107,7 @@ grep -q 'ALTER SYSTEM SET' change.sql || { echo "nothing was recommended: the de
 arms=(defaults recommended)
 if [ -n "${OPTUNA:-}" ]; then
     psql -qX -c 'ALTER SYSTEM RESET ALL'
-    "$OPTUNA" "$here/optuna_postgresql.py" "$trials" "$seconds" "$seed" > optuna.sql
+    "$OPTUNA" "$here/optuna_postgresql.py" "$trials" "$seed" "${load[@]}" > optuna.sql
     arms+=(optuna)
 fi
 

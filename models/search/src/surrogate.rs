@@ -181,11 +181,11 @@ impl Surrogate {
         self.gp.mean(&self.extended(features))
     }
 
-    /// Loss to be made small, made large with its gradient: minus posterior mean minus one standard deviation, in the
+    /// Loss to be made small, made large with its gradient: minus posterior mean minus `doubt` standard deviations, in the
     /// process's own scale.
-    pub(crate) fn careful(&self, features: &[f64], sign: f64) -> (f64, Vec<f64>) {
+    pub(crate) fn careful(&self, features: &[f64], sign: f64, doubt: f64) -> (f64, Vec<f64>) {
         let (m, s, dm, ds) = self.gp.posterior_gradient(&self.extended(features));
-        (-sign * m - s, dm.iter().zip(&ds).take(features.len()).map(|(a, b)| -sign * a - b).collect())
+        (-sign * m - doubt * s, dm.iter().zip(&ds).take(features.len()).map(|(a, b)| -sign * a - doubt * b).collect())
     }
 
     /// Standard deviation of one measurement at a value of `level`, in the metric's unit.

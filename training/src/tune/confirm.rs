@@ -51,14 +51,22 @@ impl Pair<'_> {
 
 impl Session {
     /// Asks the study for a recommendation and, unless `confirm` is 0, measures it and the current configuration in turn
-    /// until it is confirmed or refused. Rounds of the journal count when they compared the same two.
+    /// until it is confirmed or refused; so too what the trials expect to be best where they are not sure enough to recommend
+    /// it. Rounds of the journal count when they compared the same two.
     ///
     /// The answer says whether the user asked to stop.
     pub(super) fn confirm(&mut self, context: &Context) -> Result<(Verdict, bool), TrainError> {
         let options = AdviceOptions { trigger: "tune".to_owned(), ..AdviceOptions::default() };
+        let none = |advice| Ok((Verdict { advice, confirmation: None, rounds: Vec::new() }, false));
+        let in_turn = self.confirm_rounds != Some(0);
         let (r, current) = match (self.study.recommend(&options), self.study.space().current()) {
             (Advice::Change(r), Some(current)) => (*r, current),
-            (advice, _) => return Ok((Verdict { advice, confirmation: None, rounds: Vec::new() }, false)),
+            // Where rounds will be measured anyway they can settle what the trials leave open.
+            (Advice::None { none_because }, Some(current)) if in_turn => match self.study.worth_confirming(&options) {
+                Ok(r) => (r, current),
+                Err(_) => return none(Advice::None { none_because }),
+            },
+            (advice, _) => return none(advice),
         };
         let planned = self.planned_rounds(&r);
         if planned == 0 {

@@ -45,7 +45,14 @@ pub(super) struct Adviser<'a> {
     pub(super) model: Surrogate,
     guards: Vec<Guard>,
     p_break: f64,
+    /// How many standard deviations below its expectation a configuration counts: [`CAREFUL`] or [`HOPEFUL`].
+    doubt: f64,
 }
+
+/// A promise errs on the careful side, and measured configurations are preferred to unmeasured ones.
+const CAREFUL: f64 = 1.0;
+/// What will be measured in turn before it is promised only has to be the best guess.
+const HOPEFUL: f64 = 0.0;
 
 impl Study {
     /// What to change, or why nothing is to be changed. A pure function of study and options.
@@ -65,26 +72,32 @@ impl Study {
     }
 
     /// What the model of the trials promises.
-    pub(crate) fn promise(&self, options: &AdviceOptions) -> Advice {
-        match advise(self, options) {
+    fn promise(&self, options: &AdviceOptions) -> Advice {
+        match Adviser::new(self, options).and_then(|a| a.advise(options)) {
             Ok(r) => Advice::Change(Box::new(r)),
             Err(none_because) => Advice::None { none_because },
         }
     }
-}
 
-fn advise(study: &Study, options: &AdviceOptions) -> Result<Recommendation, String> {
-    if study.spec().mode == Mode::Observe {
-        return Err("the study's mode is observe".to_owned());
+    /// What is worth measuring in turn with what runs: what the trials recommend, or else what they expect to be best, even
+    /// if its effect may be none: the rounds will tell.
+    ///
+    /// # Errors
+    /// Why there is nothing, in words.
+    pub fn worth_confirming(&self, options: &AdviceOptions) -> Result<Recommendation, String> {
+        let mut adviser = Adviser::new(self, options)?;
+        adviser.advise(options).or_else(|none_because| {
+            adviser.doubt = HOPEFUL;
+            adviser.advise(options).map_err(|_| none_because)
+        })
     }
-    let adviser = Adviser::new(study, options)?;
-    let candidate = adviser.candidate()?;
-    let candidate = adviser.fewest_changes(candidate);
-    adviser.write(candidate, options)
 }
 
 impl<'a> Adviser<'a> {
     fn new(study: &'a Study, options: &AdviceOptions) -> Result<Self, String> {
+        if study.spec().mode == Mode::Observe {
+            return Err("the study's mode is observe".to_owned());
+        }
         let (space, ask) = (study.space(), study.view());
         let Some(current) = space.current() else {
             return Err(
@@ -108,7 +121,11 @@ impl<'a> Adviser<'a> {
             guards.push(Guard { metric, rule: g.describe(), limit, sign, model: guard });
         }
         let sign = ask.objective.goal.sign();
-        Ok(Self { study, space, sign, current, model, guards, p_break: options.p_break })
+        Ok(Self { study, space, sign, current, model, guards, p_break: options.p_break, doubt: CAREFUL })
+    }
+
+    fn advise(&self, options: &AdviceOptions) -> Result<Recommendation, String> {
+        self.write(self.fewest_changes(self.candidate()?), options)
     }
 
     /// Expected improvement over the current configuration and its standard deviation, on the modelled scale.
@@ -117,11 +134,10 @@ impl<'a> Adviser<'a> {
         (-self.sign * d, s)
     }
 
-    /// What is chosen by: one standard deviation below the expectation, so that a promise errs on the careful side and
-    /// measured configurations are preferred to unmeasured ones.
+    /// What is chosen by.
     fn score(&self, a: &Assignment) -> f64 {
         let (m, s) = self.improvement(a);
-        m - s
+        m - self.doubt * s
     }
 
     fn worst_break(&self, a: &Assignment) -> f64 {
@@ -149,7 +165,7 @@ impl<'a> Adviser<'a> {
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         let safe = |a: &Assignment| self.worst_break(a) <= self.p_break;
         let value = |a: &Assignment| self.score(a);
-        let slope = |q: &[f64]| self.model.careful(q, self.sign);
+        let slope = |q: &[f64]| self.model.careful(q, self.sign, self.doubt);
         let mut best: Option<(Assignment, f64)> = None;
         let mut consider = |found: Option<(Assignment, f64)>| {
             if let Some(f) = found
@@ -217,7 +233,7 @@ impl<'a> Adviser<'a> {
         let current = self.space.features(&self.current);
         let score = |a: &Assignment| {
             let (d, s) = self.model.likely_difference(&current, &self.space.features(a));
-            -self.sign * d - s
+            -self.sign * d - self.doubt * s
         };
         let full = score(&candidate);
         let gain = self.model.likely_difference(&current, &self.space.features(&candidate)).0.abs();
@@ -250,18 +266,15 @@ impl<'a> Adviser<'a> {
             return Err(format!("`{metric}` is too near 0 now for a relative effect to mean anything"));
         };
         let (low, high) = effect.i80;
-        if low <= 0.0 && high >= 0.0 {
-            return Err(format!(
-                "the expected effect may be none: {:+.1} % with an 80 % interval from {:+.1} % to {:+.1} %",
-                100.0 * effect.mean,
-                100.0 * low,
-                100.0 * high
-            ));
+        let promised = relative(effect);
+        if self.doubt > HOPEFUL && promised.may_be_none() {
+            return Err(format!("the expected effect may be none: {promised}"));
         }
-        if effect.mean.abs() < SMALLEST_EFFECT {
+        // In logarithms an expectation may have another sign than what it was chosen by.
+        if -self.sign * effect.mean < SMALLEST_EFFECT {
             return Err(format!("the expected effect of {:+.2} % is too small to matter", 100.0 * effect.mean));
         }
-        let mut effects = vec![MetricEffect { metric: metric.clone(), relative: relative(effect) }];
+        let mut effects = vec![MetricEffect { metric: metric.clone(), relative: promised }];
         let mut p_break = Vec::new();
         for g in &self.guards {
             if &g.metric != metric

@@ -147,8 +147,14 @@ impl Confirmation {
         seen += &figure.map_or("nothing that an interval can be put around".to_owned(), |m| {
             format!("{} (95 %: {} to {})", percent(m.mean), percent(m.i95[0]), percent(m.i95[1]))
         });
-        out.why =
-            format!("the model of the trials promised {} {}; {seen}", promised.metric, percent(promised.relative.mean));
+        out.why = if promised.relative.may_be_none() {
+            format!(
+                "the model of the trials expected of {} {}, which may be none; {seen}",
+                promised.metric, promised.relative
+            )
+        } else {
+            format!("the model of the trials promised {} {}; {seen}", promised.metric, percent(promised.relative.mean))
+        };
         if !because.is_empty() {
             out.why = format!("{}: {because}", out.why);
         }
@@ -234,10 +240,13 @@ fn percent(v: f64) -> String {
 
 impl Recommendation {
     /// The advice after measuring in turn: the promise is what was measured, or there is no recommendation; where rounds
-    /// are missing it stays as it is and says so. The id stays that of the change.
+    /// are missing it stays as it is and says so, unless only the rounds could tell. The id stays that of the change.
     pub fn confirmed_by(mut self, c: Confirmation) -> Advice {
         match c.verdict {
             ConfirmVerdict::Refused => return Advice::None { none_because: c.why },
+            ConfirmVerdict::Open | ConfirmVerdict::Unverified if c.promised.may_be_none() => {
+                return Advice::None { none_because: c.why };
+            }
             ConfirmVerdict::Open | ConfirmVerdict::Unverified => {
                 self.evidence.unverified = true;
             }

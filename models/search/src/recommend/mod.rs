@@ -45,6 +45,20 @@ pub struct Relative {
     pub i95: [f64; 2],
 }
 
+impl Relative {
+    /// Whether the 80 % interval holds 0.
+    pub fn may_be_none(&self) -> bool {
+        self.i80[0] <= 0.0 && self.i80[1] >= 0.0
+    }
+}
+
+impl std::fmt::Display for Relative {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [mean, low, high] = [self.mean, self.i80[0], self.i80[1]].map(|v| 100.0 * v);
+        write!(f, "{mean:+.1} % with an 80 % interval from {low:+.1} % to {high:+.1} %")
+    }
+}
+
 /// What is expected of one metric, relative to the current configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricEffect {

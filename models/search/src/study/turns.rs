@@ -3,7 +3,7 @@
 use super::Study;
 use crate::recommend::{Confirmation, Recommendation, Round, RoundFailure, recommended_first};
 use crate::trial::{Source, Trial, TrialState};
-use crate::{Advice, AdviceOptions, Assignment, assignment_key};
+use crate::{AdviceOptions, Assignment, assignment_key};
 use serde::{Deserialize, Serialize};
 
 /// The place of a trial among those that compare a recommendation with what runs.
@@ -17,7 +17,7 @@ pub struct Turn {
 
 /// A recommendation that is being measured in turn, or was.
 pub(crate) struct Confirming {
-    /// What the trials before it recommend, with what the model promises.
+    /// What the trials before it recommend or hope for, with what the model expects.
     pub(crate) recommendation: Recommendation,
     current: Assignment,
     /// Whole rounds.
@@ -55,12 +55,9 @@ impl Study {
         Self { spec: self.spec.clone(), space: self.space.clone(), trials }
     }
 
-    /// What the spent trials recommend, in turn with what runs; the reason where they recommend nothing.
+    /// What the spent trials make worth measuring in turn with what runs; the reason where that is nothing.
     pub(crate) fn confirming(&self, options: &AdviceOptions) -> Result<Confirming, String> {
-        let recommendation = match self.before_turns().promise(options) {
-            Advice::Change(r) => *r,
-            Advice::None { none_because } => return Err(none_because),
-        };
+        let recommendation = self.before_turns().worth_confirming(options)?;
         let current = self.space.current().ok_or("the current configuration is not known")?;
         let keys = [assignment_key(&current), assignment_key(&recommendation.parameters)];
         let is_of_it = |t: &&Trial, turn: Turn| assignment_key(&t.parameters) == keys[usize::from(turn.recommended)];
@@ -145,7 +142,8 @@ mod tests {
     use super::*;
     use crate::recommend::ConfirmVerdict;
     use crate::{
-        Aggregate, Goal, Measurement, Objective, ParameterSpec, SearchError, SpaceSpec, StudySpec, TrialBudget, Value,
+        Advice, Aggregate, Goal, Measurement, Objective, ParameterSpec, SearchError, SpaceSpec, StudySpec, TrialBudget,
+        Value,
     };
 
     fn study(confirm: Option<usize>) -> Study {
@@ -204,6 +202,40 @@ mod tests {
             Advice::None { none_because } => assert!(!none_because.is_empty()),
             Advice::Change(r) => panic!("{:?}", r.confirmation),
         }
+    }
+
+    /// What `workers` do, by so little that twelve noisy trials cannot be sure of it.
+    fn faint(t: &Trial) -> f64 {
+        valley(t) / 20.0 + 95.0 + 5.0 * ((t.id * 7919) % 13) as f64 / 13.0
+    }
+
+    #[test]
+    fn rounds_settle_what_the_trials_leave_open() {
+        let never_sure = |s: &Study| {
+            let Advice::None { none_because } = s.recommend(&AdviceOptions::default()) else { panic!("too sure") };
+            none_because
+        };
+        let trials = |confirm| {
+            let mut s = study(confirm);
+            while s.searched() < 12 {
+                let t = s.ask().unwrap().clone();
+                s.tell(t.id, Measurement::of(faint(&t))).unwrap();
+            }
+            s
+        };
+        never_sure(&trials(None));
+        // In the rounds the noise is small: what was only hoped for is confirmed.
+        let mut s = trials(Some(6));
+        let why = never_sure(&s);
+        assert!(why.contains("may be none") && why.contains("0 of 6 rounds"), "{why}");
+        assert_eq!(run(&mut s, &|t| 95.0 + valley(t) / 20.0), 12);
+        let Advice::Change(r) = s.recommend(&AdviceOptions::default()) else { panic!("it is better") };
+        assert_eq!(r.confirmation.unwrap().verdict, ConfirmVerdict::Confirmed);
+        // And where it is nothing, nothing is promised.
+        let mut s = trials(Some(6));
+        run(&mut s, &|t| 100.0 + ((t.id * 7919) % 13) as f64);
+        let why = never_sure(&s);
+        assert!(why.contains("over 6 rounds"), "{why}");
     }
 
     #[test]
