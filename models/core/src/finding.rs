@@ -15,7 +15,7 @@ pub enum FindingKind {
     Variance,
     /// Values that should be there and are not.
     Missing,
-    /// Unlike its peers.
+    /// A new level of one part of a group, while the same metric of its other parts, two at least, is as expected.
     Peer,
     /// A combination of values, each of which is usual.
     Shape,

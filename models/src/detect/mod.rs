@@ -26,5 +26,5 @@ pub(crate) use pca::principal_directions;
 pub use residual::ResidualDetector;
 pub use spec::{
     AmplitudeParams, AutoencoderMember, BaselineParams, ClusterParams, DetectorSpec, Judge, NeighboursParams,
-    PcaParams, PersistenceParams, ResidualParams, ShiftParams,
+    PcaParams, PersistenceParams, PersistenceWeight, ResidualParams, ShiftParams,
 };

@@ -216,11 +216,24 @@ impl Default for ShiftParams {
 pub struct PersistenceParams {
     /// Steps of the running mean, 2 to 10,000, default 5.
     pub steps: usize,
+    /// What it counts for beside those that it averages.
+    pub weight: PersistenceWeight,
+}
+
+/// What a persistence member counts for when members are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersistenceWeight {
+    /// As much as one of the others.
+    #[default]
+    One,
+    /// As much as all the others together: how long it lasts counts for as much as how far it goes.
+    Rest,
 }
 
 impl Default for PersistenceParams {
     fn default() -> Self {
-        Self { steps: 5 }
+        Self { steps: 5, weight: PersistenceWeight::One }
     }
 }
 
@@ -230,7 +243,7 @@ impl DetectorSpec {
     ///
     /// Chosen without labels, on faults injected into later train rows of server data and on false alarms there: members
     /// that judge signals one by one raised ten times the false alarms of those that judge rows, a slow centre and the
-    /// running means ranked whole incidents higher.
+    /// running means ranked whole incidents higher, the more so when each counts as much as all others together.
     pub fn recommended() -> Vec<Self> {
         vec![
             Self::Pca(PcaParams::default()),
@@ -238,8 +251,8 @@ impl DetectorSpec {
             Self::Autoencoder(AutoencoderMember::default()),
             Self::Amplitude(AmplitudeParams::default()),
             Self::Baseline(BaselineParams::default()),
-            Self::Persistence(PersistenceParams::default()),
-            Self::Persistence(PersistenceParams { steps: 15 }),
+            Self::Persistence(PersistenceParams { steps: 5, weight: PersistenceWeight::Rest }),
+            Self::Persistence(PersistenceParams { steps: 15, weight: PersistenceWeight::Rest }),
         ]
     }
 

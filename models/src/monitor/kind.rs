@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 const CONTRIBUTORS: usize = 10;
 /// Steps on one side of the band that make a level of an excursion.
 const LEVEL: u32 = 6;
+/// Series of the same metric that a signal needs beside it in its group for one of them to be unlike its peers.
+const PEERS: usize = 2;
 
 /// Where the leading signal stood in the steps of a stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ pub(super) struct Shape {
     below: u32,
     inside: u32,
     missing: u32,
+    /// Steps outside in which its peers were as they are expected.
+    #[serde(default)]
+    alone: u32,
     peak: Side,
 }
 
@@ -32,7 +37,10 @@ enum Side {
 impl Shape {
     /// A step above the line; `peak` when it is the highest so far.
     pub(super) fn add(&mut self, signals: &[SignalScore], peak: bool) {
-        let side = leading(signals).map_or(Side::Inside, side);
+        let leading = leading(signals);
+        let side = leading.map_or(Side::Inside, side);
+        let alone = matches!(side, Side::Above | Side::Below) && leading.is_some_and(|l| is_alone(l, signals));
+        self.alone = self.alone.saturating_add(u32::from(alone));
         let count = match side {
             Side::Above => &mut self.above,
             Side::Below => &mut self.below,
@@ -53,7 +61,8 @@ impl Shape {
 
     /// The kind, by what most steps show:
     /// missing values; both sides of the band in turn (at least 2 each, the rarer a third of the other): variance; 6 or
-    /// more on one side: level shift; inside the band: shape, as no signal alone is unusual; else spike or dip.
+    /// more on one side: level shift, or peer where the same metric of the group's other parts, at least 2, stayed inside
+    /// its bands; inside the band: shape, as no signal alone is unusual; else spike or dip.
     pub(super) fn kind(self) -> FindingKind {
         let outside = self.above + self.below;
         let (less, more) = (self.above.min(self.below), self.above.max(self.below));
@@ -64,7 +73,7 @@ impl Shape {
         } else if less >= 2 && less * 3 >= more {
             FindingKind::Variance
         } else if more >= LEVEL {
-            FindingKind::LevelShift
+            if 2 * self.alone > outside { FindingKind::Peer } else { FindingKind::LevelShift }
         } else {
             match self.peak {
                 Side::Above => FindingKind::Spike,
@@ -124,6 +133,16 @@ fn leading(signals: &[SignalScore]) -> Option<&SignalScore> {
     largest(true).or_else(|| largest(false))
 }
 
+/// Whether the same metric of the other parts of a group is there and as it is expected.
+fn is_alone(leading: &SignalScore, signals: &[SignalScore]) -> bool {
+    let mut peers = signals.iter().filter(|s| s.key.name == leading.key.name && s.key != leading.key);
+    let mut seen = 0;
+    peers.all(|s| {
+        seen += usize::from(!s.actual.is_nan());
+        !matches!(side(s), Side::Above | Side::Below)
+    }) && seen >= PEERS
+}
+
 fn side(s: &SignalScore) -> Side {
     if s.actual.is_nan() {
         Side::Missing
@@ -166,6 +185,26 @@ mod tests {
         let mut shape = Shape::default();
         shape.add(&[signal(0.0, 0.9), signal(7.0, 0.1)], true);
         assert_eq!(shape.kind(), FindingKind::Spike, "the one that stands out, though a model spread the blame");
+    }
+
+    #[test]
+    fn one_of_several_alike_is_unlike_its_peers() {
+        let of = |agent: &str, actual: f64| {
+            let key = MetricKey::new("task_ms", Labels::new([("agent", agent)]));
+            SignalScore { key, ..signal(actual, if actual.abs() > 1.0 { 0.8 } else { 0.1 }) }
+        };
+        let kind = |others: &[f64], steps: u32| {
+            let mut signals = vec![of("a", 5.0), signal(0.0, 0.1)];
+            signals.extend(others.iter().enumerate().map(|(i, v)| of(&format!("b{i}"), *v)));
+            let mut shape = Shape::default();
+            (0..steps).for_each(|i| shape.add(&signals, i == 0));
+            shape.kind()
+        };
+        assert_eq!(kind(&[0.5, -0.5], 6), FindingKind::Peer);
+        assert_eq!(kind(&[0.5, -0.5, f64::NAN], 6), FindingKind::Peer);
+        assert_eq!(kind(&[0.5, 3.0], 6), FindingKind::LevelShift, "another one is as strange");
+        assert_eq!(kind(&[0.5, f64::NAN], 6), FindingKind::LevelShift, "one peer is no majority");
+        assert_eq!(kind(&[0.5, -0.5], 3), FindingKind::Spike, "it is over before it is a state");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct MemberMaps {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Calibration {
     pub(super) members: Vec<MemberMaps>,
-    /// Of the mean of the members' `-ln p`.
+    /// Of the weighted mean of the members' `-ln p`.
     pub(super) combined: TailMap,
     /// How many half-widths of the baseline's own band make the conformal one, a signal.
     pub(super) bands: Vec<f64>,
@@ -85,6 +85,20 @@ pub(super) fn mean_present(values: impl Iterator<Item = f64>) -> f64 {
     if n == 0 { f64::NAN } else { sum / n as f64 }
 }
 
+/// What all members say, by `-ln p` of each (NaN = no opinion) in their order: the weighted mean of those present.
+pub(super) fn combined(members: &[Member], told: impl Fn(usize) -> f64) -> f64 {
+    let others = (0..members.len()).filter(|m| !members[*m].is_persistence() && !told(*m).is_nan()).count();
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (m, member) in members.iter().enumerate() {
+        let (v, weight) = (told(m), member.weight(others));
+        if !v.is_nan() {
+            sum += weight * v;
+            weights += weight;
+        }
+    }
+    if weights > 0.0 { sum / weights } else { f64::NAN }
+}
+
 /// The running mean of a persistence member that has seen nothing; `-ln p` is never below 0.
 pub(super) const NO_MEAN: f64 = -1.0;
 
@@ -137,7 +151,7 @@ impl Calibration {
         let plain: Vec<usize> = (0..members.len()).filter(|m| !members[*m].is_persistence()).collect();
         let means: Vec<f64> = (0..rows).map(|r| mean_present(plain.iter().map(|m| told[*m][r]))).collect();
         for (m, member) in members.iter().enumerate() {
-            let Role::Persistence { steps } = member.role else { continue };
+            let Role::Persistence { steps, .. } = member.role else { continue };
             let mut raw = Vec::with_capacity(rows);
             let mut start = 0;
             for g in groups {
@@ -151,7 +165,7 @@ impl Calibration {
             maps[m].group = TailMap::fit_combined(&raw);
             told[m] = raw.iter().map(|r| maps[m].group.neg_ln_p(*r)).collect();
         }
-        let combined: Vec<f64> = (0..rows).map(|r| mean_present(told.iter().map(|t| t[r]))).collect();
+        let combined: Vec<f64> = (0..rows).map(|r| combined(members, |m| told[m][r])).collect();
         let bands = (0..signals)
             .map(|i| {
                 let all: Vec<f64> = groups.iter().flat_map(|g| column(&g.ratios, i)).collect();

@@ -1,5 +1,5 @@
 use super::PipelineSignal;
-use super::calibration::{Calibration, HeldOut, NO_MEAN, mean_present, running_mean};
+use super::calibration::{Calibration, HeldOut, NO_MEAN, combined, mean_present, running_mean};
 use super::members::{Member, Role};
 use super::row::RowScore;
 use super::rules::{SignalRule, Verdict, to_shares, top_three};
@@ -242,7 +242,7 @@ impl Pass<'_> {
         let plain = mean_present(out.members.iter().copied());
         let mut head = 0;
         for (m, member) in self.members.iter().enumerate() {
-            let Role::Persistence { steps } = member.role else { continue };
+            let Role::Persistence { steps, .. } = member.role else { continue };
             let mean = &mut means[head];
             head += 1;
             *mean = running_mean(*mean, plain, steps);
@@ -250,7 +250,7 @@ impl Pass<'_> {
                 out.members[m] = maps.members[m].group.neg_ln_p(*mean);
             }
         }
-        let p = recalibrated(tail, maps.combined.neg_ln_p(mean_present(out.members.iter().copied())));
+        let p = recalibrated(tail, maps.combined.neg_ln_p(combined(self.members, |m| out.members[m])));
         out.neg_ln_p = if verdicts.any_limit && p.is_nan() {
             line
         } else {

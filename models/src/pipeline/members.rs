@@ -1,5 +1,5 @@
 use super::calibration::names;
-use crate::detect::{BaselineParams, DetectorSpec, Judge};
+use crate::detect::{BaselineParams, DetectorSpec, Judge, PersistenceWeight};
 use crate::spec::Recipe;
 use foreglow_core::Scope;
 
@@ -14,7 +14,7 @@ pub(super) enum Role {
     /// The online baselines that give the expected values.
     Baseline,
     /// The running mean of the others.
-    Persistence { steps: usize },
+    Persistence { steps: usize, weight: PersistenceWeight },
 }
 
 /// One member of the ensemble.
@@ -28,6 +28,14 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn is_persistence(&self) -> bool {
         matches!(self.role, Role::Persistence { .. })
+    }
+
+    /// What it counts for when `others` members that are none of persistence have an opinion.
+    pub(super) fn weight(&self, others: usize) -> f64 {
+        match self.role {
+            Role::Persistence { weight: PersistenceWeight::Rest, .. } => others as f64,
+            _ => 1.0,
+        }
     }
 
     /// The members that a recipe has for rows of `signals`: what compares signals with one another needs two.
@@ -53,7 +61,9 @@ impl Member {
                 let by_row = |j: &Judge| if *j == Judge::Row { Scope::Group } else { Scope::Signal };
                 let (role, scope) = match d {
                     DetectorSpec::Baseline(_) => (Role::Baseline, Scope::Signal),
-                    DetectorSpec::Persistence(p) => (Role::Persistence { steps: p.steps }, Scope::Group),
+                    DetectorSpec::Persistence(p) => {
+                        (Role::Persistence { steps: p.steps, weight: p.weight }, Scope::Group)
+                    }
                     DetectorSpec::Pca(p) => (Role::Detector(*at), by_row(&p.judge)),
                     DetectorSpec::Autoencoder(p) => (Role::Detector(*at), by_row(&p.judge)),
                     DetectorSpec::Cluster(_) | DetectorSpec::Neighbours(_) => (Role::Detector(*at), Scope::Group),

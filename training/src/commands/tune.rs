@@ -28,7 +28,7 @@ study.toml, for a script that prints {\"tps\": 812.5} or any other JSON object:
 training/configs/studies/commented.toml has every field with its default; space = \"postgresql\", \"jvm\" or \"nginx\"
 brings its parameters.
 The command also finds each value in FOREGLOW_<NAME>, and in FOREGLOW_TUNE_TRIAL, _RUN, _ROUND and _PARAMETERS where it stands.
-What is recommended is first measured in turn with the current configuration; run.confirm says in how many rounds.
+What is recommended, or might be, is first measured in turn with the current configuration; run.confirm says in how many rounds.
 Every finished trial is in the journal before the next begins: the same command again goes on after Ctrl-C or a crash.
 After kill -9 a run that was under way goes on by itself: see that it is gone before starting again.")]
 pub struct TuneArgs {

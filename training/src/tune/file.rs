@@ -104,8 +104,8 @@ pub struct RunSpec {
     pub change_timeout: Step,
     /// Whether a trial whose first repeats are clearly worse than the best is not repeated further. Default true.
     pub prune: bool,
-    /// Rounds in which a recommendation and the current configuration are measured in turn before anything is promised:
-    /// 0, and the promise is unverified, or 2 to 100. Default 4 to 12, by the promised effect and the noise of the trials.
+    /// Rounds in which what is to be recommended (or the best guess, where the trials are not sure) and the current
+    /// configuration are measured in turn before anything is promised: 0, and the promise is unverified, or 2 to 100. Default 4 to 12, by the promised effect and the noise of the trials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirm: Option<usize>,
     /// Failed trials in a row after which the study ends. Default 5.
