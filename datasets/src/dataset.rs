@@ -1,4 +1,6 @@
+use crate::csv::read_text;
 use crate::error::some_of;
+use crate::parquet::ParquetFile;
 use crate::table::TableSource;
 use crate::tidy::TidySource;
 use crate::{DatasetError, Event, Manifest, OpenOptions, Quality, SeriesTable, Split};
@@ -95,9 +97,8 @@ impl Dataset {
         } else {
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
             match extension.as_str() {
-                "parquet" | "pq" | "csv" | "tsv" | "txt" => {
-                    crate::table::open(path, matches!(extension.as_str(), "parquet" | "pq"), options)?
-                }
+                "parquet" | "pq" => crate::table::open(path, &ParquetFile::open(path)?.read(None, None)?, options)?,
+                "csv" | "tsv" | "txt" => crate::table::open(path, &read_text(path, options.separator)?, options)?,
                 other => {
                     return Err(DatasetError::NotADataset {
                         path: path.to_owned(),

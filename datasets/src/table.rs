@@ -1,10 +1,8 @@
 //! Any CSV or Parquet table with a timestamp column: finds out what the columns mean, wide or long, and cuts it into series.
 
 use crate::columns::{Numbers, column, numbers, splits, text, times, truths};
-use crate::csv::read_text;
 use crate::dataset::Source;
 use crate::error::some_of;
-use crate::parquet::ParquetFile;
 use crate::roles::Roles;
 use crate::{Dataset, DatasetError, OpenOptions, SeriesRef, SeriesTable, Split, split_by_time};
 use foreglow_core::{Labels, Step, Timestamp};
@@ -38,26 +36,25 @@ impl TableSource {
     }
 }
 
-/// Reads a table and cuts it into series.
-pub(crate) fn open(path: &Path, parquet: bool, options: &OpenOptions) -> Result<Dataset, DatasetError> {
+/// Cuts the table of a file into series.
+pub(crate) fn open(path: &Path, frame: &pl::DataFrame, options: &OpenOptions) -> Result<Dataset, DatasetError> {
     let fractions = options.fractions.check()?;
-    let frame = if parquet { ParquetFile::open(path)?.read(None, None)? } else { read_text(path, options.separator)? };
     if frame.height() == 0 {
         return Err(DatasetError::Empty { path: path.to_owned() });
     }
-    let roles = Roles::find(path, &frame, options)?;
-    let times = times(path, &frame, &roles.timestamp, options)?;
-    let splits = roles.split.as_deref().map(|c| splits(path, &frame, c)).transpose()?;
-    let truth = roles.truth.as_deref().map(|c| truths(path, &frame, c)).transpose()?;
+    let roles = Roles::find(path, frame, options)?;
+    let times = times(path, frame, &roles.timestamp, options)?;
+    let splits = roles.split.as_deref().map(|c| splits(path, frame, c)).transpose()?;
+    let truth = roles.truth.as_deref().map(|c| truths(path, frame, c)).transpose()?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let groups = group_rows(path, &frame, &roles, &stem)?;
+    let groups = group_rows(path, frame, &roles, &stem)?;
 
     let (metrics, mut series) = match &roles.long {
         None => {
             let numbers = roles
                 .metrics
                 .iter()
-                .map(|m| numbers(path, column(path, &frame, m)?, 0))
+                .map(|m| numbers(path, column(path, frame, m)?, 0))
                 .collect::<Result<Vec<_>, _>>()?;
             let series: Vec<SeriesTable> = groups
                 .into_iter()
@@ -66,8 +63,8 @@ pub(crate) fn open(path: &Path, parquet: bool, options: &OpenOptions) -> Result<
             (roles.metrics.clone(), series)
         }
         Some((metric, value)) => {
-            let names = text(path, column(path, &frame, metric)?)?;
-            let values = numbers(path, column(path, &frame, value)?, 0)?;
+            let names = text(path, column(path, frame, metric)?)?;
+            let values = numbers(path, column(path, frame, value)?, 0)?;
             let mut metrics: Vec<String> = Vec::new();
             let mut seen = HashMap::new();
             let mut index = Vec::with_capacity(names.len());

@@ -4,7 +4,7 @@
 //! cargo run -p foreglow-search --example bars -- bbob,storm_wc,llvm auto,bayes 50,200 10 [noise] [threads]
 //! cargo run -p foreglow-search --example bars -- x264                      # transfer between environments
 //! cargo run -p foreglow-search --example bars -- promises 0.1 20          # promised against real effect: noise, seeds
-//! cargo run -p foreglow-search --example bars -- canary 100               # unsafe trials: runs
+//! cargo run -p foreglow-search --example bars -- canary 100 0.95          # unsafe trials: runs, confidence
 //! cargo run -p foreglow-search --example bars -- long                     # a suggestion after 20,000 trials in 20-D
 //! ```
 //!
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arg(0, "").as_str() {
         "x264" => return promises::transfer(arg(1, "10").parse()?),
         "promises" => return promises::promises(arg(1, "0.1").parse()?, arg(2, "20").parse()?),
-        "canary" => return promises::canary(arg(1, "100").parse()?),
+        "canary" => return promises::canary(arg(1, "100").parse()?, arg(2, "0.95").parse()?),
         "long" => return promises::long(),
         _ => {}
     }

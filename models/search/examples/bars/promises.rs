@@ -7,7 +7,7 @@ use foreglow_core::stats::{mean, median};
 use foreglow_search::backtest::{BacktestSpec, Table, replay_transfer};
 use foreglow_search::{
     Advice, AdviceOptions, Aggregate, Assignment, Bound, DesignerKind, Goal, GuardRail, Measurement, Mode, Objective,
-    ParameterSpec, SpaceSpec, StudySpec, Trial, TrialState, Value, assignment_key,
+    ParameterSpec, SafetySpec, SpaceSpec, StudySpec, Trial, TrialState, Value, assignment_key,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -137,7 +137,7 @@ pub(crate) fn promises(noise: f64, seeds: u64) -> Result<(), Box<dyn Error>> {
 }
 
 /// Unsafe trials in canary mode on storm_wc: throughput up, latency at most 1.2 times the baseline, 20 trials a run.
-pub(crate) fn canary(runs: u64) -> Result<(), Box<dyn Error>> {
+pub(crate) fn canary(runs: u64, confidence: f64) -> Result<(), Box<dyn Error>> {
     let throughput = lookup("storm_wc.csv", Goal::Max, "Throughput+")?;
     let latency = lookup("storm_wc.csv", Goal::Min, "Latency-")?;
     let (mut broken, mut trials, mut gains, mut with_any) = (0, 0, Vec::new(), 0);
@@ -148,6 +148,7 @@ pub(crate) fn canary(runs: u64) -> Result<(), Box<dyn Error>> {
             mode: Mode::Canary,
             guard_rails: vec![GuardRail::at_most("latency", Bound::TimesBaseline(1.2))],
             seed: Seed(seed),
+            safety: SafetySpec { confidence, ..SafetySpec::default() },
             ..StudySpec::new("canary", running(&throughput, start, Some(10.0)), objective)
         }
         .check()?;
@@ -165,7 +166,7 @@ pub(crate) fn canary(runs: u64) -> Result<(), Box<dyn Error>> {
         gains.push(best / throughput.objective[start] - 1.0);
     }
     println!(
-        "canary, {runs} runs: {broken} of {trials} trials unsafe ({:.2} %), {with_any} runs with any; median gain {:+.1} %",
+        "canary at {confidence}, {runs} runs: {broken} of {trials} trials unsafe ({:.2} %), {with_any} runs with any; median gain {:+.1} %",
         100.0 * broken as f64 / trials as f64,
         100.0 * median(&gains)
     );
