@@ -1,6 +1,8 @@
 //! What the acquisition needs beyond `foreglow_core::stats`; private.
 
-pub(crate) use foreglow_core::stats::{integrated_autocorrelation_time, mean, normal_cdf, normal_quantile, quantile};
+pub(crate) use foreglow_core::stats::{
+    integrated_autocorrelation_time, mean, normal_cdf, normal_quantile, quantile, student_t_cdf,
+};
 use std::f64::consts::{PI, SQRT_2};
 
 /// ln(sqrt(2 pi)).

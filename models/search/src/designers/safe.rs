@@ -125,6 +125,8 @@ struct Guard {
     limit: f64,
     sign: f64,
     noise: f64,
+    /// Degrees of freedom of what is known of the scale: one a measurement, and one for what was believed before.
+    freedom: f64,
 }
 
 impl Guard {
@@ -165,12 +167,13 @@ impl Guard {
         let gp = Gp::new(&hyper, &groups, &data)?;
         let typical = stats::quantile(&data.known, 0.5);
         let limit = (if log { limit.ln() } else { limit } - centre) / scale;
-        Some(Self { gp, limit, sign, noise: hyper.noise + typical })
+        Some(Self { gp, limit, sign, noise: hyper.noise + typical, freedom: measured.len() as f64 + 1.0 })
     }
 
-    /// The probability that a measurement there is beyond the limit.
+    /// The probability that a measurement there is beyond the limit. The scale of the process is learned from the same few
+    /// measurements, hence Student's t (Rasmussen and Williams 2006, section 9.9).
     fn risk(&self, features: &[f64]) -> f64 {
         let (m, s) = self.gp.posterior(features);
-        stats::normal_cdf(self.sign * (m - self.limit) / (s * s + self.noise).sqrt().max(1e-9))
+        stats::student_t_cdf(self.sign * (m - self.limit) / (s * s + self.noise).sqrt().max(1e-9), self.freedom)
     }
 }
