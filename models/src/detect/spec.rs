@@ -243,7 +243,8 @@ impl DetectorSpec {
     ///
     /// Chosen without labels, on faults injected into later train rows of server data and on false alarms there: members
     /// that judge signals one by one raised ten times the false alarms of those that judge rows, a slow centre and the
-    /// running means ranked whole incidents higher, the more so when each counts as much as all others together.
+    /// running means ranked whole incidents higher, and brought false alarms into the budget once each counted as much as all
+    /// the others together.
     pub fn recommended() -> Vec<Self> {
         vec![
             Self::Pca(PcaParams::default()),

@@ -216,3 +216,29 @@ pub(super) fn names(kinds: &[&str]) -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recipe;
+    use crate::detect::{AmplitudeParams, DetectorSpec, PcaParams, PersistenceParams, PersistenceWeight};
+
+    #[test]
+    fn persistence_counts_as_one_or_as_all_the_others() {
+        use PersistenceWeight::{One, Rest};
+        let said = |weight, told: [f64; 3]| {
+            let persistence = PersistenceParams { weight, ..PersistenceParams::default() };
+            let detectors = vec![
+                DetectorSpec::Pca(PcaParams::default()),
+                DetectorSpec::Amplitude(AmplitudeParams::default()),
+                DetectorSpec::Persistence(persistence),
+            ];
+            let members = Member::of(&Recipe { detectors, ..Recipe::default() }, 5);
+            combined(&members, |m| told[m])
+        };
+        assert_eq!((said(One, [1.0, 3.0, 8.0]), said(Rest, [1.0, 3.0, 8.0])), (4.0, 5.0));
+        assert_eq!(said(Rest, [1.0, f64::NAN, 8.0]), 4.5, "only those present count");
+        assert_eq!(said(Rest, [1.0, 3.0, f64::NAN]), 2.0);
+        assert!(said(Rest, [f64::NAN; 3]).is_nan());
+    }
+}

@@ -7,7 +7,7 @@ use super::report::short;
 use super::session::Session;
 use crate::{Context, TrainError};
 use foreglow_search::recommend::{
-    Confirmation, Recommendation, Round, RoundFailure, Runs, recommended_first, rounds_needed,
+    Confirmation, Recommendation, Round, RoundFailure, Runs, recommended_first, rounds_at_most, rounds_needed,
 };
 use foreglow_search::{Advice, AdviceOptions, Assignment, assignment_key};
 use serde::{Deserialize, Serialize};
@@ -75,8 +75,13 @@ impl Session {
         }
         let recommended = r.parameters.clone();
         let pair = Pair { current: &current, recommended: &recommended };
-        let mut rounds: Vec<Round> =
-            self.confirmed.iter().filter(|l| pair.is_of(l)).take(planned).map(|l| l.round.clone()).collect();
+        let mut rounds: Vec<Round> = self
+            .confirmed
+            .iter()
+            .filter(|l| pair.is_of(l))
+            .take(rounds_at_most(planned))
+            .map(|l| l.round.clone())
+            .collect();
         let progress = context.progress("confirming", planned);
         let mut stopped = false;
         loop {
@@ -84,7 +89,8 @@ impl Session {
             if so_far.as_ref().is_none_or(Confirmation::is_over) {
                 return Ok((Verdict::of(r, so_far, rounds), false));
             }
-            let show = |what: &str| progress.set(rounds.len(), planned, what);
+            let total = so_far.as_ref().map_or(planned, |c| c.planned);
+            let show = |what: &str| progress.set(rounds.len(), total, what);
             stopped |= context.stopped();
             let round = if stopped { None } else { self.round(&pair, rounds.len(), context, &show) };
             let Some(round) = round else { return Ok((Verdict::of(r, so_far, rounds), true)) };

@@ -13,10 +13,17 @@ use std::collections::BTreeMap;
 
 /// The fewest rounds that are planned without being asked for.
 pub const FEWEST_ROUNDS: usize = 4;
-/// The most rounds that are planned without being asked for.
+/// The most rounds that are planned without being asked for, and those after which what fewer left open is settled.
 pub const MOST_ROUNDS: usize = 12;
 /// The probability of a wrong confirmation, two-sided.
 const ALPHA: f64 = 0.05;
+/// The share of it that the look after the planned rounds spends where there may be a second one, which has the rest: in
+/// four rounds one hiccup of the machine hides everything.
+const FIRST_LOOK: f64 = 0.8;
+/// From so many rounds on the outermost differences are left out,
+const TRIMMED_FROM: usize = 10;
+/// this share of them on each side.
+const TRIMMED: f64 = 0.2;
 
 /// What the runs of one configuration gave, by metric.
 pub type Runs = BTreeMap<String, Vec<f64>>;
@@ -67,7 +74,7 @@ pub struct Confirmation {
     pub verdict: ConfirmVerdict,
     /// Rounds in which both configurations were measured.
     pub rounds: usize,
-    /// Rounds that were planned.
+    /// Rounds that were planned, or that it goes on to because those left it open.
     pub planned: usize,
     /// The effect on the objective that the model of the trials had promised.
     pub promised: Relative,
@@ -94,6 +101,11 @@ pub fn rounds_needed(effect: f64, sd: Option<f64>) -> usize {
         effect.abs() * n.sqrt() >= needed * sd
     };
     (FEWEST_ROUNDS..MOST_ROUNDS).find(enough).unwrap_or(MOST_ROUNDS)
+}
+
+/// How many rounds there may be where `planned` are: what they leave open, and looks like an improvement, goes on.
+pub fn rounds_at_most(planned: usize) -> usize {
+    if planned == 0 { 0 } else { planned.max(MOST_ROUNDS) }
 }
 
 impl Round {
@@ -140,6 +152,9 @@ impl Confirmation {
         let figure = out.measured.first().filter(|e| e.metric == promised.metric).map(|e| e.relative);
         let (verdict, because) = out.judge(study, rounds, figure);
         out.verdict = verdict;
+        if rounds.len() > planned || (rounds.len() == planned && verdict == ConfirmVerdict::Open) {
+            out.planned = rounds_at_most(planned);
+        }
         let mut seen = format!(
             "measured in turn with the current configuration over {whole} round{} it was ",
             if whole == 1 { "" } else { "s" }
@@ -173,8 +188,12 @@ impl Confirmation {
         if let Some(broken) = broken(study, rounds) {
             return (Refused, broken);
         }
-        if rounds.len() < self.planned {
-            return (Open, format!("{} of {} rounds are done", rounds.len(), self.planned));
+        let (done, last) = (rounds.len(), rounds_at_most(self.planned));
+        if done < self.planned {
+            return (Open, format!("{done} of {} rounds are done", self.planned));
+        }
+        if done > self.planned && done < last {
+            return (Open, format!("{} rounds left it open, {done} of {last} are done", self.planned));
         }
         let Some(m) = figure else {
             let last = rounds.iter().rev().find_map(|r| r.failed.as_ref());
@@ -182,13 +201,23 @@ impl Confirmation {
             return (Refused, format!("too few rounds could be compared: {reason}"));
         };
         let gain = |v: f64| -study.spec().objective.goal.sign() * v;
-        let (low, high) = (gain(m.i95[0]).min(gain(m.i95[1])), gain(m.i95[0]).max(gain(m.i95[1])));
+        let alpha = match (self.planned < last, done < last) {
+            (false, _) => ALPHA,
+            (true, true) => FIRST_LOOK * ALPHA,
+            (true, false) => (1.0 - FIRST_LOOK) * ALPHA,
+        };
+        let n = difference(rounds, &self.measured[0].metric).map_or(2.0, |d| d.pairs as f64);
+        let wider = Boundary::Fixed.critical(n, alpha) / Boundary::Fixed.critical(n, ALPHA);
+        let ends = m.i95.map(|end| gain(m.mean + wider * (end - m.mean)));
+        let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
         if low > 0.0 && gain(m.mean) >= SMALLEST_EFFECT {
             (Confirmed, String::new())
         } else if low > 0.0 {
             (Refused, "that is too small to matter".to_owned())
         } else if high < 0.0 {
             (Refused, "that is worse".to_owned())
+        } else if done < last && gain(m.mean) >= SMALLEST_EFFECT {
+            (Open, format!("that may be none, and it goes on to {last} rounds"))
         } else {
             (Refused, "that may be none".to_owned())
         }
@@ -203,12 +232,32 @@ impl Confirmation {
 /// The paired difference in a metric over whole rounds.
 fn difference(rounds: &[Round], metric: &str) -> Option<SwitchbackDifference> {
     let whole = rounds.iter().filter(|r| r.failed.is_none());
-    let periods: Vec<Period<'_>> = whole
-        .filter_map(|r| Some([(false, r.current.get(metric)?), (true, r.recommended.get(metric)?)]))
-        .flatten()
-        .map(|(treated, values)| Period { treated, values })
+    let pairs: Vec<_> = whole.filter_map(|r| Some((r.current.get(metric)?, r.recommended.get(metric)?))).collect();
+    if pairs.len() >= TRIMMED_FROM {
+        let means: Vec<_> = pairs.iter().map(|(now, then)| (stats::mean(now), stats::mean(then))).collect();
+        return Some(trimmed(&means));
+    }
+    let periods: Vec<Period<'_>> = pairs
+        .iter()
+        .flat_map(|(now, then)| [Period { treated: false, values: now }, Period { treated: true, values: then }])
         .collect();
     compare_periods(&periods, 0)
+}
+
+/// The difference over all rounds but the fifth with the largest and the fifth with the smallest differences, with the
+/// standard error of a trimmed mean (Tukey and McLaughlin 1963), which has as many degrees of freedom less.
+fn trimmed(pairs: &[(f64, f64)]) -> SwitchbackDifference {
+    let off = (TRIMMED * pairs.len() as f64) as usize;
+    let middle = |mut v: Vec<f64>| {
+        v.sort_by(f64::total_cmp);
+        let kept = &v[off..v.len() - off];
+        let held: Vec<f64> = v.iter().map(|x| x.clamp(kept[0], kept[kept.len() - 1])).collect();
+        (stats::mean(kept), stats::sd(&held))
+    };
+    let (value, sd) = middle(pairs.iter().map(|(now, then)| then - now).collect());
+    let (n, left) = (pairs.len() as f64, pairs.len() - 2 * off);
+    let se = sd * n.sqrt() / left as f64;
+    SwitchbackDifference { value, se, pairs: left, base: middle(pairs.iter().map(|p| p.0).collect()).0 }
 }
 
 /// The guard-rail that broke, in words. As in a trial, the mean counts; what the limit is relative to was measured in the

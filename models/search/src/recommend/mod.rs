@@ -12,7 +12,7 @@ mod partial;
 pub use advise::AdviceOptions;
 pub use confirm::{
     ConfirmVerdict, Confirmation, FEWEST_ROUNDS, MOST_ROUNDS, Round, RoundFailure, Runs, recommended_first,
-    rounds_needed,
+    rounds_at_most, rounds_needed,
 };
 pub use partial::{Curve, CurvePoint, PartialEffect};
 

@@ -169,7 +169,7 @@ fn time_of_a_recommendation() {
     println!("a recommendation from 60 trials: {:.1} ms", start.elapsed().as_secs_f64() * 100.0);
 }
 
-/// Rounds whose metrics follow `effect` (relative), with a drift that is ten times larger, and a little noise.
+/// Rounds whose metrics follow `effect` (relative), with a drift that is larger a step than the noise.
 fn rounds(n: usize, effect: f64, errors: f64, seed: u64) -> Vec<Round> {
     let mut rng = Seed(seed).child("rounds").rng();
     (0..n)
@@ -177,7 +177,7 @@ fn rounds(n: usize, effect: f64, errors: f64, seed: u64) -> Vec<Round> {
             let recommended_first = recommended_first(Seed(seed), k);
             let mut side = |treated: bool| -> Runs {
                 let place = 2 * k + usize::from(treated != recommended_first);
-                let level = 40.0 * (1.0 - 0.05 * place as f64) * if treated { 1.0 + effect } else { 1.0 };
+                let level = 40.0 * (1.0 - 0.02 * place as f64) * if treated { 1.0 + effect } else { 1.0 };
                 let noise: Vec<f64> = (0..3).map(|_| StandardNormal.sample(&mut rng)).collect();
                 let latency = noise.iter().map(|z| level * (1.0 + 0.005 * z)).collect();
                 let errors = vec![0.014 * if treated { errors } else { 1.0 }];
@@ -245,11 +245,31 @@ fn nothing_is_rarely_confirmed() {
     let r = change(s.recommend(&AdviceOptions::default()));
     let wrong = (0..400)
         .filter(|seed| {
-            let c = Confirmation::of(&s, &r, &rounds(4, 0.0, 1.0, *seed), 4).unwrap();
+            let all = rounds(12, 0.0, 1.0, *seed);
+            let first = Confirmation::of(&s, &r, &all[..4], 4).unwrap();
+            let last = Confirmation::of(&s, &r, &all, 4).unwrap();
+            let c = if first.is_over() { first } else { last };
+            assert!(c.is_over());
             c.verdict == ConfirmVerdict::Confirmed
         })
         .count();
     assert!(wrong <= 20, "{wrong} of 400");
+}
+
+#[test]
+fn what_a_hiccup_hides_in_a_few_rounds_is_found_in_more() {
+    let s = study(vec![], 40, 0.03, 1);
+    let r = change(s.recommend(&AdviceOptions::default()));
+    let mut all = rounds(12, -0.2, 1.0, 1);
+    all[2].current.get_mut("latency").unwrap().iter_mut().for_each(|v| *v *= 4.0);
+    let of = |n: usize| Confirmation::of(&s, &r, &all[..n], 4).unwrap();
+    let (early, middle, late) = (of(4), of(7), of(12));
+    assert!(!early.is_over() && early.planned == 12 && early.why.contains("goes on to 12 rounds"), "{}", early.why);
+    assert!(!middle.is_over() && middle.why.contains("7 of 12"), "{}", middle.why);
+    assert_eq!((late.verdict, late.rounds, late.planned), (ConfirmVerdict::Confirmed, 12, 12));
+    // Who plans as many from the start gets one look.
+    let planned = Confirmation::of(&s, &r, &all, 12).unwrap();
+    assert_eq!((planned.verdict, planned.planned), (ConfirmVerdict::Confirmed, 12));
 }
 
 /// What six agents finish of 567 tasks a second under load weights, when agent 2 can do 30 and each other one 120.

@@ -102,8 +102,8 @@ pub struct StudySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remeasure_every: Option<usize>,
     /// In how many rounds, once the budget is spent, what is to be recommended (or the best guess, where the trials are not
-    /// sure) and what runs are suggested in turn: then the promise is what that gave, or there is none. Default none, 4 to 12
-    /// are usual.
+    /// sure) and what runs are suggested in turn: then the promise is what that gave, or there is none; what looks like an
+    /// improvement and is still open goes on to 12. Default none, 4 to 12 are usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<usize>,
     /// The seed of every draw. Default 1.
