@@ -19,7 +19,8 @@ fn latency(workers: i64) -> f64 {
     100.0 + (workers as f64 - 20.0).powi(2) / 4.0
 }
 
-/// Metrics of the service while it runs with `workers`, steps `from..to`; latency follows the load more than it varies by itself.
+/// Metrics of the service while it runs with `workers`, steps `from..to`; latency follows the load more than it varies by
+/// itself.
 fn metrics(workers: i64, from: i64, to: i64) -> Value {
     let rows: Vec<Value> = (from..to)
         .map(|i| {

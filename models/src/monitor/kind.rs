@@ -208,6 +208,33 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_leaves_its_swarm_is_found_and_told_as_such() {
+        use crate::Recipe;
+        use crate::monitor::tests::{at, wave};
+        use crate::monitor::{Monitor, MonitorOptions};
+        use crate::pipeline::Pipeline;
+        let rules = foreglow_core::signals::Signals::parse("[[group]]\nby = [\"swarm\"]\n").unwrap();
+        let mut m = Monitor::new(Pipeline::online(rules, &Recipe::default()).into(), MonitorOptions::replay());
+        let agents = ["a", "b", "c", "d"];
+        let keys: Vec<MetricKey> =
+            agents.iter().map(|a| MetricKey::new("task_ms", Labels::new([("swarm", "s"), ("agent", a)]))).collect();
+        let mut kinds = Vec::new();
+        for i in 0..220 {
+            let mut batch = foreglow_core::MetricBatch { keys: keys.clone(), ..Default::default() };
+            for (s, agent) in agents.iter().enumerate() {
+                let slow = if i >= 200 && s == 2 { 30.0 } else { 0.0 };
+                batch.push(s, at(i), wave(i, agent) + slow, s);
+            }
+            kinds.extend(m.observe(&batch, at(i)).findings.into_iter().map(|f| (f.kind, f.contributors)));
+        }
+        let (kind, contributors) = kinds.last().unwrap();
+        assert_eq!(
+            (*kind, &contributors[0].key),
+            (FindingKind::Peer, &MetricKey::new("task_ms", Labels::new([("agent", "c")])))
+        );
+    }
+
+    #[test]
     fn contributors_are_the_largest_shares() {
         let mut signals: Vec<SignalScore> = (0..30).map(|i| signal(f64::from(i), f64::from(i) / 435.0)).collect();
         signals[29].actual = f64::INFINITY;

@@ -57,16 +57,13 @@ impl Session {
     /// The answer says whether the user asked to stop.
     pub(super) fn confirm(&mut self, context: &Context) -> Result<(Verdict, bool), TrainError> {
         let options = AdviceOptions { trigger: "tune".to_owned(), ..AdviceOptions::default() };
-        let none = |advice| Ok((Verdict { advice, confirmation: None, rounds: Vec::new() }, false));
-        let in_turn = self.confirm_rounds != Some(0);
-        let (r, current) = match (self.study.recommend(&options), self.study.space().current()) {
+        let advice = match self.confirm_rounds {
+            Some(0) => self.study.recommend(&options),
+            _ => self.study.worth_confirming(&options).into(),
+        };
+        let (r, current) = match (advice, self.study.space().current()) {
             (Advice::Change(r), Some(current)) => (*r, current),
-            // Where rounds will be measured anyway they can settle what the trials leave open.
-            (Advice::None { none_because }, Some(current)) if in_turn => match self.study.worth_confirming(&options) {
-                Ok(r) => (r, current),
-                Err(_) => return none(Advice::None { none_because }),
-            },
-            (advice, _) => return none(advice),
+            (advice, _) => return Ok((Verdict { advice, confirmation: None, rounds: Vec::new() }, false)),
         };
         let planned = self.planned_rounds(&r);
         if planned == 0 {

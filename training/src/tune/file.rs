@@ -105,8 +105,9 @@ pub struct RunSpec {
     /// Whether a trial whose first repeats are clearly worse than the best is not repeated further. Default true.
     pub prune: bool,
     /// Rounds in which what is to be recommended (or the best guess, where the trials are not sure) and the current
-    /// configuration are measured in turn before anything is promised: 0, and the promise is unverified, or 2 to 100; what looks like an improvement and is still open
-    /// goes on to 12. Default 4 to 12, by the promised effect and the noise of the trials.
+    /// configuration are measured in turn before anything is promised: 0, and the promise is unverified, or 2 to 100; what
+    /// looks like an improvement and is still open goes on to 12. Default 4 to 12, by the promised effect and the noise of
+    /// the trials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirm: Option<usize>,
     /// Failed trials in a row after which the study ends. Default 5.

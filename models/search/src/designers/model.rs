@@ -19,8 +19,8 @@ pub(super) struct Model {
     /// The best configurations, by posterior.
     pub(super) leaders: Vec<Assignment>,
     pub(super) why: String,
-    /// What the measured configurations are believed to give, at the end of a budget; `None` before, and when the load counts,
-    /// which is never the same twice.
+    /// What the measured configurations are believed to give, at the end of a budget; `None` before, and when the load
+    /// counts, which is never the same twice.
     tried: Option<Tried>,
     /// The coming trial's context as features.
     at: Vec<f64>,
@@ -145,9 +145,9 @@ fn ends(ask: &Ask<'_>) -> bool {
     ask.budget.is_some_and(|b| Tried::is_late(ask.trials.len(), b))
 }
 
-/// The hyper-parameters that the coming trial is searched with. From few trials a parameter easily looks smoother than it is, and
-/// then nothing leads away from a local optimum: shorter lengths look again at what seemed settled (as they shrink in
-/// Berkenkamp, Schoellig and Krause 2019, jmlr.org/papers/v20/18-213.html).
+/// The hyper-parameters that the coming trial is searched with. From few trials a parameter easily looks smoother than it
+/// is, and then nothing leads away from a local optimum: shorter lengths look again at what seemed settled (as they shrink
+/// in Berkenkamp, Schoellig and Krause 2019, jmlr.org/papers/v20/18-213.html).
 fn doubted(hyper: &Hyper, ask: &Ask<'_>) -> Hyper {
     let in_time = ask.budget.is_none_or(|b| b >= DOUBT_BUDGET) && !ends(ask);
     let factor = if ask.trials.len().is_multiple_of(DOUBT) && in_time { SHORTER } else { 1.0 };

@@ -177,3 +177,18 @@ impl Guard {
         stats::student_t_cdf(self.sign * (m - self.limit) / (s * s + self.noise).sqrt().max(1e-9), self.freedom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_known_from_little_is_believed_less() {
+        let hyper = Hyper { lengths: vec![0.5], signal: 1.0, noise: 0.01 };
+        let data = Data { x: vec![vec![0.5]], y: vec![0.0], known: vec![0.0] };
+        let gp = Gp::new(&hyper, &[0], &data).unwrap();
+        let risk = |freedom| Guard { gp: gp.clone(), limit: 2.5, sign: 1.0, noise: 0.01, freedom }.risk(&[0.9]);
+        assert!(risk(3.0) > 3.0 * risk(1e6), "{} {}", risk(3.0), risk(1e6));
+        assert!((risk(1e6) - Guard { gp, limit: 2.5, sign: 1.0, noise: 0.01, freedom: 1e9 }.risk(&[0.9])).abs() < 1e-5);
+    }
+}

@@ -73,10 +73,7 @@ impl Study {
 
     /// What the model of the trials promises.
     fn promise(&self, options: &AdviceOptions) -> Advice {
-        match Adviser::new(self, options).and_then(|a| a.advise(options)) {
-            Ok(r) => Advice::Change(Box::new(r)),
-            Err(none_because) => Advice::None { none_because },
-        }
+        Adviser::new(self, options).and_then(|a| a.advise(options)).into()
     }
 
     /// What is worth measuring in turn with what runs: what the trials recommend, or else what they expect to be best, even

@@ -128,6 +128,12 @@ impl Confirmation {
     /// What `rounds` of `planned` ones say about `r`, which `study` recommended; `None` for a recommendation without an
     /// effect, which [`Study::recommend`] never makes.
     pub fn of(study: &Study, r: &Recommendation, rounds: &[Round], planned: usize) -> Option<Self> {
+        // What the planned rounds settled stays so, whatever else was measured.
+        if rounds.len() > planned
+            && let Some(first) = Self::of(study, r, &rounds[..planned], planned).filter(Self::is_over)
+        {
+            return Some(first);
+        }
         let promised = r.effect.first()?;
         let mut metrics = vec![promised.metric.clone()];
         let more = study.spec().guard_rails.iter().map(|g| &g.metric).chain(r.effect.iter().map(|e| &e.metric));

@@ -251,6 +251,15 @@ pub enum Advice {
     },
 }
 
+impl From<Result<Recommendation, String>> for Advice {
+    fn from(found: Result<Recommendation, String>) -> Self {
+        match found {
+            Ok(r) => Self::Change(Box::new(r)),
+            Err(none_because) => Self::None { none_because },
+        }
+    }
+}
+
 impl Recommendation {
     /// Moves on to `next`.
     ///

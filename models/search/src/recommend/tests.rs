@@ -169,7 +169,7 @@ fn time_of_a_recommendation() {
     println!("a recommendation from 60 trials: {:.1} ms", start.elapsed().as_secs_f64() * 100.0);
 }
 
-/// Rounds whose metrics follow `effect` (relative), with a drift that is larger a step than the noise.
+/// Rounds whose metrics follow `effect` (relative), with a drift that is ten times larger, and a little noise.
 fn rounds(n: usize, effect: f64, errors: f64, seed: u64) -> Vec<Round> {
     let mut rng = Seed(seed).child("rounds").rng();
     (0..n)
@@ -177,7 +177,7 @@ fn rounds(n: usize, effect: f64, errors: f64, seed: u64) -> Vec<Round> {
             let recommended_first = recommended_first(Seed(seed), k);
             let mut side = |treated: bool| -> Runs {
                 let place = 2 * k + usize::from(treated != recommended_first);
-                let level = 40.0 * (1.0 - 0.02 * place as f64) * if treated { 1.0 + effect } else { 1.0 };
+                let level = 40.0 * 0.95f64.powi(place as i32) * if treated { 1.0 + effect } else { 1.0 };
                 let noise: Vec<f64> = (0..3).map(|_| StandardNormal.sample(&mut rng)).collect();
                 let latency = noise.iter().map(|z| level * (1.0 + 0.005 * z)).collect();
                 let errors = vec![0.014 * if treated { errors } else { 1.0 }];
@@ -267,6 +267,10 @@ fn what_a_hiccup_hides_in_a_few_rounds_is_found_in_more() {
     assert!(!early.is_over() && early.planned == 12 && early.why.contains("goes on to 12 rounds"), "{}", early.why);
     assert!(!middle.is_over() && middle.why.contains("7 of 12"), "{}", middle.why);
     assert_eq!((late.verdict, late.rounds, late.planned), (ConfirmVerdict::Confirmed, 12, 12));
+    let mut settled = rounds(4, 0.2, 1.0, 1);
+    settled.extend(rounds(8, -0.2, 1.0, 2));
+    let worse = Confirmation::of(&s, &r, &settled, 4).unwrap();
+    assert_eq!((worse.verdict, worse.rounds), (ConfirmVerdict::Refused, 4), "what was settled is not looked at again");
     // Who plans as many from the start gets one look.
     let planned = Confirmation::of(&s, &r, &all, 12).unwrap();
     assert_eq!((planned.verdict, planned.planned), (ConfirmVerdict::Confirmed, 12));

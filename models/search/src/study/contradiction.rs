@@ -20,7 +20,8 @@ fn contradict(a: &Measurement, b: &Measurement) -> bool {
     low > 0.0 && high > APART * low && high - low > ERRORS * error
 }
 
-/// The usable trials of the configuration of `trial` in the same context, in order. Compared without keys: histories are long.
+/// The usable trials of the configuration of `trial` in the same context, in order. Compared without keys: histories are
+/// long.
 fn alike<'a>(trials: &'a [Trial], trial: &Trial) -> Vec<(usize, &'a Measurement)> {
     let same = |t: &Trial| t.parameters == trial.parameters && t.context == trial.context;
     trials.iter().enumerate().filter(|(_, t)| same(t)).filter_map(|(i, t)| Some((i, t.usable()?))).collect()
@@ -39,8 +40,8 @@ fn contradicted(all: &[(usize, &Measurement)]) -> Option<usize> {
     odd(n - 2, (n - 3, n - 1)).or_else(|| if n == 3 { odd(0, (1, 2)) } else { None })
 }
 
-/// The completed trial to repeat because its configuration gave something wholly different before: which of the two is right, a third
-/// measurement says. Not a fourth: what never gives the same twice will not do so then.
+/// The completed trial to repeat because its configuration gave something wholly different before: which of the two is
+/// right, a third measurement says. Not a fourth: what never gives the same twice will not do so then.
 pub(crate) fn to_settle(trials: &[Trial]) -> Option<&Trial> {
     let last = trials.last().filter(|t| t.state == TrialState::Completed && t.usable().is_some())?;
     let all = alike(trials, last);
