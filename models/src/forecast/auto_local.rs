@@ -1,10 +1,11 @@
+use super::judge::Company;
+use super::local::{Local, LocalKind};
 use super::naive::Naive;
+use super::past::Past;
 use super::quantiles::{finite, rms};
-use super::ridge_lags::RidgeLags;
 use super::season;
-use super::seasonal_naive::SeasonalNaive;
-use super::spec::{AutoLocalParams, RidgeLagsParams};
-use crate::transform::last_observed;
+use super::seasonality::Seasonality;
+use super::spec::AutoLocalParams;
 use foreglow_core::stats::{normal_quantile, quantile_sorted};
 use foreglow_core::{Forecaster, History};
 use ndarray::Array2;
@@ -13,15 +14,20 @@ use ndarray::Array2;
 const CONTEXT: usize = 4096;
 /// A member is taken instead of a simpler one only when its error is below this share of the simpler one's.
 const GAIN: f64 = 0.97;
+/// Under this many values there is nothing to judge members by.
+const FEWEST: usize = 12;
+/// The members, simple ones first.
+const MEMBERS: [LocalKind; 4] =
+    [LocalKind::Naive, LocalKind::SeasonalNaive, LocalKind::RidgeLags, LocalKind::RidgeDirect];
 /// The season is looked for up to this lag.
 const MAX_LAG: usize = 1400;
 
-/// The default for a series without an artifact: finds the season, tries naive, seasonal naive and ridge on lags over
-/// rolling origins of the series' own history, and forecasts with the best.
+/// The default for a series without an artifact: finds the season, tries naive, seasonal naive, ridge on lags and ridge
+/// by distance ahead over rolling origins of the series' own history, and forecasts with the best.
 ///
 /// Season: given, else a day where the step divides one and the data bear it out, else by autocorrelation. Choice: mean
-/// absolute error over up to `origins` origins that lie behind one another at the end of the history, the simpler member
-/// unless the other is 3 % better. Quantiles: those of the member's own errors at these origins (both signs, steps within
+/// absolute error over up to `origins` origins that lie behind one another at the end of the history, each member
+/// estimated on what lies before the first, the simpler one unless the other is 3 % better. Quantiles: those of the member's own errors at these origins (both signs, steps within
 /// a factor of 1.5 pooled), never narrower at the ends than normal ones of the same spread; steps further ahead than were
 /// tried widen with the square root. Under 12 values: the last value.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,22 +38,6 @@ pub struct AutoLocal {
     pub season: Option<usize>,
 }
 
-enum Member {
-    Last,
-    Seasonal(SeasonalNaive),
-    Ridge(RidgeLags),
-}
-
-impl Member {
-    fn points(&self, values: &[f64], horizon: usize) -> Option<Vec<f64>> {
-        match self {
-            Self::Last => last_observed(values).map(|l| vec![l.1; horizon]),
-            Self::Seasonal(s) => (values.len() > s.season).then(|| s.points(values, horizon)),
-            Self::Ridge(r) => r.points(values, horizon).map(|p| p.0),
-        }
-    }
-}
-
 impl AutoLocal {
     /// The season of a history, 1 = none.
     pub fn season_of(&self, history: &History<'_>) -> usize {
@@ -56,52 +46,66 @@ impl AutoLocal {
     }
 
     /// The best member and, for each step tried, its errors at the origins.
-    fn choose(&self, values: &[f64], season: usize, horizon: usize) -> Option<(Member, Vec<Vec<f64>>)> {
-        let span = horizon.clamp(1, (values.len() / 4).max(1));
-        let origins = self.params.origins;
-        // Origins stand one horizon apart where there is room, closer otherwise.
-        let room = values.len() / 2 - span.min(values.len() / 2);
-        let stride = if origins > 1 { (room / (origins - 1)).clamp(1, span) } else { 1 };
-        let lags = self.params.lags;
-        let mut members = vec![Member::Last];
-        if season > 1 {
-            members.push(Member::Seasonal(SeasonalNaive { season }));
-        }
-        let ridge = RidgeLagsParams { lags, ..RidgeLagsParams::default() };
-        members.push(Member::Ridge(RidgeLags { params: ridge, season, second: 0 }));
-        let mut best: Option<(f64, Member, Vec<Vec<f64>>)> = None;
-        for member in members {
-            let mut errors = vec![Vec::with_capacity(origins); span];
+    fn choose(&self, past: &Past, (season, week): (usize, usize), horizon: usize) -> Option<(Local, Vec<Vec<f64>>)> {
+        let second = |kind| if kind == LocalKind::RidgeDirect && past.len() > 3 * week { week } else { 0 };
+        let member = |kind| Local { kind, season, second: second(kind), lags: self.params.lags, weekly: false };
+        let seasonal = |k: &LocalKind| matches!(k, LocalKind::SeasonalNaive | LocalKind::RidgeDirect);
+        let direct = self.params.direct;
+        let there = |k: &LocalKind| (season > 1 || !seasonal(k)) && (direct || *k != LocalKind::RidgeDirect);
+        let locals = MEMBERS.into_iter().filter(there).map(member).collect();
+        let company = Company { locals, net: None, origins: self.params.origins, anew: !direct, tested: Vec::new() };
+        let judged = company.judge(past, horizon)?;
+        let mut best: Option<(f64, Local, Vec<Vec<f64>>)> = None;
+        for (i, member) in company.locals.iter().enumerate() {
+            let mut errors = vec![Vec::with_capacity(judged.trials.len()); judged.span];
             let (mut sum, mut count) = (0.0, 0usize);
-            for o in 0..origins {
-                let Some(cut) = values.len().checked_sub(span + o * stride).filter(|c| *c > 0) else { break };
-                let Some(points) = member.points(&values[..cut], span) else { continue };
-                for (k, p) in points.iter().enumerate() {
-                    let e = values[cut + k] - p;
+            for t in &judged.trials {
+                let Some((points, _)) = &t.attempt.locals[i] else { continue };
+                for (k, (actual, p)) in t.actual.iter().zip(points).enumerate() {
+                    let e = actual - p;
                     if e.is_finite() {
                         errors[k].push(e);
-                        sum += e.abs() / span as f64;
+                        sum += e.abs();
                         count += 1;
                     }
                 }
             }
             let mean = sum / count as f64;
             if count > 0 && best.as_ref().is_none_or(|b| mean < GAIN * b.0) {
-                best = Some((mean, member, errors));
+                best = Some((mean, *member, errors));
             }
         }
         best.map(|(_, m, e)| (m, e))
     }
 
-    /// The chosen member's name for a history, for reports.
-    pub fn chosen(&self, history: &History<'_>, horizon: usize) -> &'static str {
+    /// What it looks at of a history, with the season and the week; `None` where there is too little to judge members by.
+    fn read(&self, history: &History<'_>) -> Option<(Past, (usize, usize))> {
         let values = &history.values[history.values.len().saturating_sub(CONTEXT)..];
         let season = self.season_of(history);
-        match if values.len() < 12 { None } else { self.choose(values, season, horizon) } {
-            None | Some((Member::Last, _)) => "naive",
-            Some((Member::Seasonal(_), _)) => "seasonal_naive",
-            Some((Member::Ridge(_), _)) => "ridge_lags",
+        (values.len() >= FEWEST)
+            .then(|| Past::read(values, season))
+            .flatten()
+            .map(|past| (past, (season, season::week(season, history.step))))
+    }
+
+    /// The chosen member's name for a history, for reports.
+    pub fn chosen(&self, history: &History<'_>, horizon: usize) -> &'static str {
+        let chosen = self.read(history).and_then(|(past, seasons)| self.choose(&past, seasons, horizon));
+        chosen.map_or(LocalKind::Naive, |(member, _)| member.kind).name()
+    }
+
+    /// Point forecasts of the best member and its errors at the origins, in the series' own units.
+    fn points(&self, history: &History<'_>, horizon: usize) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
+        let (past, seasons) = self.read(history)?;
+        let (member, mut errors) = self.choose(&past, seasons, horizon)?;
+        let view = past.until(past.len());
+        // None of the members wants the season measured.
+        let absent = Seasonality::absent();
+        let (mut points, _) = member.points(&member.estimate(view, &absent, horizon)?, view, &absent, horizon)?;
+        for v in points.iter_mut().chain(errors.iter_mut().flatten()) {
+            *v = finite(*v * past.unit());
         }
+        Some((points, errors))
     }
 }
 
@@ -115,13 +119,7 @@ impl Forecaster for AutoLocal {
     }
 
     fn forecast(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
-        let values = &history.values[history.values.len().saturating_sub(CONTEXT)..];
-        if values.len() < 12 {
-            return Naive.forecast(history, horizon, levels);
-        }
-        let season = self.season_of(history);
-        let chosen = self.choose(values, season, horizon);
-        let Some((points, errors)) = chosen.and_then(|(m, e)| m.points(values, horizon).map(|p| (p, e))) else {
+        let Some((points, errors)) = self.points(history, horizon) else {
             return Naive.forecast(history, horizon, levels);
         };
         let z: Vec<f64> = levels.iter().map(|l| normal_quantile(l.clamp(1e-9, 1.0 - 1e-9))).collect();

@@ -73,8 +73,11 @@ impl Setup<'_> {
             .zip(asked.as_ref())
             .map(|((_, honest), asked)| NetMember { forecast: asked, honest_from: honest.saturating_sub(skipped) });
         let locals = Local::company(m, season::week(m, history.step), past.len(), self.lags);
-        let case =
-            Case { season: m, company: Company { locals, net, origins: self.origins, tested: Vec::new() }, past };
+        let case = Case {
+            season: m,
+            company: Company { locals, net, origins: self.origins, anew: false, tested: Vec::new() },
+            past,
+        };
         Some(work(case))
     }
 
@@ -87,7 +90,7 @@ impl Setup<'_> {
             let n = case.past.len();
             let tested = case.company.test(case.past.until(n));
             let company = Company { tested, ..case.company };
-            let estimates = company.estimate(case.past.until(n), |i| weights.serves(i));
+            let estimates = company.estimate(case.past.until(n), horizon, |i| weights.serves(i));
             let moves = judged.scores(self.prior).moves(self.correction);
             Some(Plan {
                 season: case.season,
@@ -121,7 +124,7 @@ impl Setup<'_> {
                 let n = case.past.len();
                 // Estimates are in scaled units: in others they mean nothing.
                 let renewed = (case.past.unit() != plan.unit)
-                    .then(|| case.company.estimate(case.past.until(n), |i| plan.weights.serves(i)));
+                    .then(|| case.company.estimate(case.past.until(n), horizon, |i| plan.weights.serves(i)));
                 let estimates = renewed.as_ref().unwrap_or(&plan.estimates);
                 let floor = plan.floor * plan.unit / case.past.unit();
                 let with_net = case.company.net.is_some() && plan.weights.serves(plan.locals.len());

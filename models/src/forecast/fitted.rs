@@ -24,7 +24,7 @@ pub enum FittedForecaster {
     SeasonalNaive(SeasonalNaive),
     /// Ridge regression on lags.
     RidgeLags(RidgeLags),
-    /// One of the other local members on its own: seasonal median, theta, Holt.
+    /// One of the other local members on its own: seasonal median, theta, Holt, ridge by distance ahead.
     Local(LocalForecaster),
     /// The best of the cheap local members.
     AutoLocal(AutoLocal),
@@ -89,6 +89,7 @@ pub fn fit(
         ForecasterSpec::SeasonalMedian { season } => alone(LocalKind::SeasonalMedian, *season),
         ForecasterSpec::Theta { season } => alone(LocalKind::Theta, *season),
         ForecasterSpec::Holt { season } => alone(LocalKind::Holt, *season),
+        ForecasterSpec::RidgeDirect { season } => alone(LocalKind::RidgeDirect, *season),
         ForecasterSpec::AutoLocal(p) => {
             local(FittedForecaster::AutoLocal(AutoLocal { params: p.clone(), season: p.season.or(season) }))
         }
@@ -271,8 +272,14 @@ impl FittedForecaster {
         if text == b"ensemble" {
             return Ok(Self::Ensemble(Box::new(Ensemble::load(map, prefix)?)));
         }
+        let damaged = |e: serde_json::Error| ModelError::artifact(&name, e.to_string());
+        let mut saved: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;
+        if let Some(serde_json::Value::Object(spec)) = saved.get_mut(0).filter(|s| s["kind"] == "auto_local") {
+            // Artifacts from before this member go on without it: their calibration knows no other forecasts.
+            spec.entry("direct").or_insert(false.into());
+        }
         let (spec, season, seed): (ForecasterSpec, Option<usize>, u64) =
-            serde_json::from_slice(text).map_err(|e| ModelError::artifact(&name, e.to_string()))?;
+            serde_json::from_value(saved).map_err(damaged)?;
         spec.check()?;
         if season == Some(0) {
             return Err(ModelError::artifact(name, "a season of 0 steps"));
@@ -287,6 +294,7 @@ impl FittedForecaster {
             ForecasterSpec::SeasonalMedian { .. } => alone(LocalKind::SeasonalMedian),
             ForecasterSpec::Theta { .. } => alone(LocalKind::Theta),
             ForecasterSpec::Holt { .. } => alone(LocalKind::Holt),
+            ForecasterSpec::RidgeDirect { .. } => alone(LocalKind::RidgeDirect),
             ForecasterSpec::AutoLocal(params) => Self::AutoLocal(AutoLocal { params, season }),
             ForecasterSpec::Random => Self::Random(RandomDraw { seed: Seed(seed) }),
             ForecasterSpec::Lstm(_) | ForecasterSpec::Ensemble(_) => {

@@ -16,6 +16,8 @@ pub(super) struct Company<'a> {
     pub(super) net: Option<NetMember<'a>>,
     /// Rolling origins.
     pub(super) origins: usize,
+    /// Whether members are estimated anew at each origin.
+    pub(super) anew: bool,
     /// Seasons that were tested before, and whether they are there; others are tested when they are measured.
     pub(super) tested: Vec<(usize, bool)>,
 }
@@ -62,12 +64,18 @@ impl Company<'_> {
         all
     }
 
-    /// Estimates of every local member on `past`; those that `wanted` leaves out are not computed.
-    pub(super) fn estimate(&self, past: View<'_>, wanted: impl Fn(usize) -> bool) -> Vec<Option<Estimate>> {
+    /// Estimates of every local member on `past` for forecasts of `horizon` steps; those that `wanted` leaves out are not
+    /// computed.
+    pub(super) fn estimate(
+        &self,
+        past: View<'_>,
+        horizon: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Option<Estimate>> {
         let absent = Seasonality::absent();
         let measured = Measured::new(&self.locals, past, &self.tested);
         (self.locals.iter().enumerate())
-            .map(|(i, l)| if wanted(i) { l.estimate(past, &measured.of(l, &absent)) } else { None })
+            .map(|(i, l)| if wanted(i) { l.estimate(past, &measured.of(l, &absent), horizon) } else { None })
             .collect()
     }
 
@@ -101,7 +109,7 @@ impl Company<'_> {
     /// Tries every member over rolling origins at the end of `past`.
     ///
     /// Local members are estimated once, on what lies before the first origin, and only carried forward from origin to
-    /// origin: every forecast is made from what was known then. The net takes part from the origins whose future it was
+    /// origin unless they are to be estimated anew: every forecast is made from what was known then. The net takes part from the origins whose future it was
     /// not trained on; where there is none of them, one more origin stands where the net's knowledge ends, with as many
     /// steps as there are. `None` when there is no room for an origin.
     pub(super) fn judge(&self, past: &Past, horizon: usize) -> Option<Judgement> {
@@ -118,10 +126,13 @@ impl Company<'_> {
             cuts.push(honest_from);
         }
         let first = *cuts.first()?;
-        let estimates = self.estimate(past.until(first), |_| true);
+        let mut estimates = self.estimate(past.until(first), span, |_| true);
         let trials = (cuts.into_iter())
             .map(|cut| {
                 let steps = span.min(n - cut);
+                if self.anew && cut > first {
+                    estimates = self.estimate(past.until(cut), span, |_| true);
+                }
                 let attempt = self.attempt(past, cut, steps, &estimates, cut >= honest_from);
                 Trial { attempt, actual: past.raw()[cut..cut + steps].to_vec() }
             })

@@ -1,7 +1,9 @@
 use super::holt::Holt;
 use super::past::{Past, View};
 use super::quantiles::{finite, normal_table, rms};
+use super::ridge_direct::RidgeDirect;
 use super::ridge_lags::{Coefficients, RidgeLags};
+use super::season;
 use super::seasonal_naive::SeasonalNaive;
 use super::seasonality::Seasonality;
 use super::spec::{ForecasterSpec, RidgeLagsParams};
@@ -35,12 +37,21 @@ pub enum LocalKind {
     Holt,
     /// Ridge regression on lags.
     RidgeLags,
+    /// Ridge regression made for each distance ahead, with a season only.
+    RidgeDirect,
 }
 
 impl LocalKind {
     /// All of them, simple ones first.
-    pub const ALL: [Self; 6] =
-        [Self::Naive, Self::SeasonalNaive, Self::SeasonalMedian, Self::Theta, Self::Holt, Self::RidgeLags];
+    pub const ALL: [Self; 7] = [
+        Self::Naive,
+        Self::SeasonalNaive,
+        Self::SeasonalMedian,
+        Self::Theta,
+        Self::Holt,
+        Self::RidgeLags,
+        Self::RidgeDirect,
+    ];
 
     /// The name, as recipes write it.
     pub fn name(self) -> &'static str {
@@ -51,14 +62,18 @@ impl LocalKind {
             Self::Theta => "theta",
             Self::Holt => "holt",
             Self::RidgeLags => "ridge_lags",
+            Self::RidgeDirect => "ridge_direct",
         }
     }
 }
 
-/// Places of members in a [`Prior`](super::weights::Prior): kinds with the season, kinds with the week, the net.
-pub(super) const SLOTS: usize = 2 * LocalKind::ALL.len() + 1;
-/// The net's place.
-pub(super) const NET_SLOT: usize = SLOTS - 1;
+/// Kinds that were there when places were first written down.
+const FIRST: usize = 6;
+/// The net's place in a [`Prior`](super::weights::Prior), behind the first kinds with the season and with the week. What
+/// came later stands behind it, so that artifacts keep their meaning.
+pub(super) const NET_SLOT: usize = 2 * FIRST;
+/// Places of members in a [`Prior`](super::weights::Prior).
+pub(super) const SLOTS: usize = 1 + 2 * LocalKind::ALL.len();
 
 /// A local member: its kind and the seasons it works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +96,7 @@ pub(super) enum Estimate {
     Theta(Theta),
     Holt(Holt),
     Ridge(Coefficients),
+    Direct(RidgeDirect),
 }
 
 impl Local {
@@ -88,11 +104,14 @@ impl Local {
     pub(super) fn company(season: usize, week: usize, length: usize, lags: usize) -> Vec<Self> {
         let day = Self { kind: LocalKind::Naive, season, second: 0, lags, weekly: false };
         let mut all = Vec::with_capacity(SLOTS);
-        for kind in LocalKind::ALL.into_iter().filter(|k| season > 1 || *k != LocalKind::SeasonalNaive) {
+        let seasonal = |k: &LocalKind| matches!(k, LocalKind::SeasonalNaive | LocalKind::RidgeDirect);
+        for kind in LocalKind::ALL.into_iter().filter(|k| season > 1 || !seasonal(k)) {
             all.push(Self { kind, second: if length > 3 * week { week } else { 0 }, ..day });
         }
         if week > 0 && length >= 2 * week {
-            for kind in LocalKind::ALL.into_iter().filter(|k| !matches!(k, LocalKind::Naive | LocalKind::Holt)) {
+            // The others have no use for a week, or the week inside.
+            let weekly = [LocalKind::SeasonalNaive, LocalKind::SeasonalMedian, LocalKind::Theta];
+            for kind in weekly {
                 all.push(Self { kind, season: week, second: season, weekly: true, ..day });
             }
         }
@@ -101,8 +120,9 @@ impl Local {
 
     /// Its place in a prior.
     pub(super) fn slot(&self) -> usize {
-        let kinds = LocalKind::ALL.len();
-        LocalKind::ALL.iter().position(|k| *k == self.kind).unwrap_or(0) + if self.weekly { kinds } else { 0 }
+        let kind = LocalKind::ALL.iter().position(|k| *k == self.kind).unwrap_or(0);
+        let weekly = usize::from(self.weekly);
+        if kind < FIRST { kind + weekly * FIRST } else { NET_SLOT + 1 + 2 * (kind - FIRST) + weekly }
     }
 
     /// Whether it wants the season measured.
@@ -110,9 +130,9 @@ impl Local {
         matches!(self.kind, LocalKind::Theta | LocalKind::Holt)
     }
 
-    /// Estimates on `past`, whose season of [`Local::season`] steps is `season`; `None` when it is too short for this
-    /// member.
-    pub(super) fn estimate(&self, past: View<'_>, season: &Seasonality) -> Option<Estimate> {
+    /// Estimates on `past`, whose season of [`Local::season`] steps is `season`, for forecasts of `horizon` steps; `None`
+    /// when it is too short for this member.
+    pub(super) fn estimate(&self, past: View<'_>, season: &Seasonality, horizon: usize) -> Option<Estimate> {
         match self.kind {
             LocalKind::Naive => Some(Estimate::Nothing),
             LocalKind::SeasonalNaive => (past.len() > self.season).then_some(Estimate::Nothing),
@@ -120,6 +140,10 @@ impl Local {
             LocalKind::Theta => Theta::estimate(past, season).map(Estimate::Theta),
             LocalKind::Holt => Holt::estimate(past, season).map(Estimate::Holt),
             LocalKind::RidgeLags => self.ridge().estimate(past).map(Estimate::Ridge),
+            LocalKind::RidgeDirect => {
+                let past = past.last(context_for(self.season));
+                RidgeDirect::estimate(past, self.season, self.second, horizon).map(Estimate::Direct)
+            }
         }
     }
 
@@ -156,6 +180,7 @@ impl Local {
             (_, Estimate::Theta(t)) => t.points(past, season, horizon),
             (_, Estimate::Holt(h)) => h.points(past, season, horizon),
             (_, Estimate::Ridge(c)) => c.points(past.last(self.ridge().context()), horizon)?,
+            (_, Estimate::Direct(d)) => d.points(past, horizon)?,
             (_, Estimate::Nothing) => return None,
         };
         let (low, high) = past.range();
@@ -219,6 +244,7 @@ impl LocalForecaster {
             LocalKind::SeasonalMedian => ForecasterSpec::SeasonalMedian { season },
             LocalKind::Theta => ForecasterSpec::Theta { season },
             LocalKind::Holt => ForecasterSpec::Holt { season },
+            LocalKind::RidgeDirect => ForecasterSpec::RidgeDirect { season },
             LocalKind::RidgeLags => ForecasterSpec::RidgeLags(RidgeLagsParams { season, ..RidgeLagsParams::default() }),
         }
     }
@@ -237,14 +263,16 @@ impl Forecaster for LocalForecaster {
         let values = &history.values[history.values.len().saturating_sub(self.context())..];
         let Some(past) = Past::read(values, self.season) else { return Array2::zeros((horizon, levels.len())) };
         let view = past.until(past.len());
-        let full = Local { kind: self.kind, season: self.season, second: 0, lags: 6, weekly: false };
+        let week = season::week(self.season, history.step);
+        let second = if past.len() > 3 * week { week } else { 0 };
+        let full = Local { kind: self.kind, season: self.season, second, lags: 6, weekly: false };
         let simple = [
             full,
             Local { kind: LocalKind::SeasonalNaive, ..full },
             Local { kind: LocalKind::Naive, season: 1, ..full },
         ];
         let season = Seasonality::measure(view.filled, self.season);
-        let found = simple.iter().find_map(|m| m.points(&m.estimate(view, &season)?, view, &season, horizon));
+        let found = simple.iter().find_map(|m| m.points(&m.estimate(view, &season, horizon)?, view, &season, horizon));
         let (points, sds) = found.unwrap_or_else(|| (vec![view.newest(); horizon], vec![0.0; horizon]));
         let unit = past.unit();
         normal_table(horizon, levels, |k| finite(points[k] * unit), |k| finite(sds[k] * unit))

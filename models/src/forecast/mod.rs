@@ -1,6 +1,6 @@
 //! Forecasters: from the last value to a global net, one closed list with one dispatch.
 //!
-//! Local models (naive, seasonal naive and median, theta, damped Holt-Winters, ridge on lags, random) hold parameters
+//! Local models (naive, seasonal naive and median, theta, damped Holt-Winters, ridge on lags and by distance ahead, random) hold parameters
 //! only and estimate from the history they are given; the LSTM is fitted once over many series. Two put them together:
 //! `auto_local` takes the best of the cheap ones at rolling origins of the history, in a few milliseconds; the ensemble
 //! weighs all of them and the LSTM, series by series, with what was learned over all series at fitting, and costs tens of
@@ -24,6 +24,7 @@ mod naive;
 mod past;
 mod quantiles;
 mod random;
+mod ridge_direct;
 mod ridge_lags;
 mod season;
 mod seasonal_naive;

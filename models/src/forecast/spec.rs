@@ -34,7 +34,14 @@ pub enum ForecasterSpec {
         #[serde(default)]
         season: Option<usize>,
     },
-    /// The best of naive, seasonal naive and ridge on lags, series by series.
+    /// Ridge regression made for each distance ahead, on what the present differs in from past seasons; without a season
+    /// the last value.
+    RidgeDirect {
+        /// Steps of a season; left out: the data's season.
+        #[serde(default)]
+        season: Option<usize>,
+    },
+    /// The best of naive, seasonal naive, ridge on lags and ridge by distance ahead, series by series.
     AutoLocal(AutoLocalParams),
     /// The global probabilistic LSTM.
     Lstm(LstmParams),
@@ -78,11 +85,14 @@ pub struct AutoLocalParams {
     pub lags: usize,
     /// Steps of a season; left out: the data's season, else found in each history.
     pub season: Option<usize>,
+    /// Whether ridge by distance ahead is a member, default true. Without it members are estimated anew at each origin, as
+    /// in artifacts from before it.
+    pub direct: bool,
 }
 
 impl Default for AutoLocalParams {
     fn default() -> Self {
-        Self { origins: 8, lags: 6, season: None }
+        Self { origins: 8, lags: 6, season: None, direct: true }
     }
 }
 
@@ -145,6 +155,7 @@ impl ForecasterSpec {
             Self::SeasonalMedian { season } => steps("seasonal_median.season", *season),
             Self::Theta { season } => steps("theta.season", *season),
             Self::Holt { season } => steps("holt.season", *season),
+            Self::RidgeDirect { season } => steps("ridge_direct.season", *season),
             Self::RidgeLags(p) => {
                 whole("ridge_lags.lags", p.lags, 1, 256)?;
                 if !(0.0..=1e6).contains(&p.penalty) {
@@ -171,6 +182,7 @@ impl ForecasterSpec {
             Self::Theta { .. } => "theta",
             Self::Holt { .. } => "holt",
             Self::RidgeLags(_) => "ridge_lags",
+            Self::RidgeDirect { .. } => "ridge_direct",
             Self::AutoLocal(_) => "auto_local",
             Self::Lstm(_) => "lstm",
             Self::Ensemble(_) => "ensemble",

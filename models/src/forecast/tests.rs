@@ -45,6 +45,7 @@ fn locals(season: Option<usize>) -> Vec<FittedForecaster> {
         ready(&ForecasterSpec::Naive, season),
         ready(&ForecasterSpec::SeasonalNaive { season: None }, season),
         ready(&ForecasterSpec::RidgeLags(RidgeLagsParams::default()), season),
+        ready(&ForecasterSpec::RidgeDirect { season: None }, season),
         ready(&ForecasterSpec::SeasonalMedian { season: None }, season),
         ready(&ForecasterSpec::Theta { season: None }, season),
         ready(&ForecasterSpec::Holt { season: None }, season),
@@ -315,7 +316,7 @@ proptest! {
     fn shift_and_scale_move_the_forecast_along(seed in 0u64..1000, shift in -50.0f64..50.0, scale in 0.1f64..20.0) {
         let x = days(200, seed, 0.7);
         let y: Vec<f64> = x.iter().map(|v| shift + scale * v).collect();
-        let linear = ["naive", "seasonal_naive", "seasonal_median", "ridge_lags", "auto_local", "random"];
+        let linear = ["naive", "seasonal_naive", "seasonal_median", "ridge_lags", "ridge_direct", "auto_local", "random"];
         for f in locals(Some(24)).into_iter().filter(|f| linear.contains(&f.kind())) {
             let (a, b) = (f.forecast(&history(&x), 10, &[0.1, 0.5, 0.9]), f.forecast(&history(&y), 10, &[0.1, 0.5, 0.9]));
             for (u, v) in a.iter().zip(&b) {

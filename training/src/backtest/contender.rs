@@ -85,6 +85,7 @@ pub fn all_models() -> Vec<ForecasterSpec> {
         ForecasterSpec::Ensemble(EnsembleParams::default()),
         ForecasterSpec::AutoLocal(AutoLocalParams::default()),
         ForecasterSpec::Lstm(LstmParams::default()),
+        ForecasterSpec::RidgeDirect { season: None },
         ForecasterSpec::RidgeLags(RidgeLagsParams::default()),
         ForecasterSpec::Theta { season: None },
         ForecasterSpec::Holt { season: None },
