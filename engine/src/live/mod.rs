@@ -249,13 +249,16 @@ impl Live {
             if catalogue.by_key(&m.from.state_key).is_none() {
                 continue;
             }
-            let s = scope.clone();
-            let (key, group) = (m.from.state_key.clone(), m.group.clone());
-            self.shards[m.shard].push(&self.compute, Box::new(move |shard| shard.forget(&s, &key, &group)));
-            if scope.session.is_none() {
-                let (tenant, key, group) = (scope.tenant.clone(), m.from.state_key.clone(), m.group);
-                let _ = self.store.post(move |c| ask::drop_group(c, &tenant, &key, &group), || ());
-            }
+            let (s, store) = (scope.clone(), self.store.clone());
+            let (key, group) = (m.from.state_key.clone(), m.group);
+            let forget = move |shard: &mut ShardState| {
+                shard.forget(&s, &key, &group);
+                if s.session.is_none() {
+                    // Handed over by the shard, as its states are: what it saved before is written before.
+                    let _ = store.post(move |c| ask::drop_group(c, &s.tenant, &key, &group), || ());
+                }
+            };
+            self.shards[m.shard].push(&self.compute, Box::new(forget));
         }
     }
 

@@ -4,12 +4,12 @@ use super::shard::ShardState;
 use super::{Live, Scope, ScopeEntry};
 use crate::EngineError;
 use crate::compute::lock;
-use crate::store::{GroupBlob, ask};
+use crate::store::ask;
 use crate::telemetry::add;
 use foreglow_core::Timestamp;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 impl Live {
     /// Loads the registry anew if it changed (or `force`), and lets every scope choose again. Requests go on meanwhile:
@@ -72,16 +72,32 @@ impl Live {
         self.save(now).await
     }
 
-    /// Saves the groups that were noted as changed, some at a time: all at once would be as large as all state.
+    /// Saves the groups that were noted as changed, some at a time: all at once would be as large as all state. Each shard
+    /// hands its states to the store itself, so that what it forgets later is dropped later, too.
     async fn save(&self, now: Timestamp) -> Result<(), EngineError> {
+        let failed = Arc::new(AtomicBool::new(false));
         loop {
-            let taken = self.on_all(ShardState::take_unsaved).await?;
-            let blobs: Vec<GroupBlob> = taken.into_iter().flatten().collect();
-            if blobs.is_empty() {
+            let (store, flag) = (self.store.clone(), failed.clone());
+            let hand_over = move |shard: &mut ShardState| {
+                let blobs = shard.take_unsaved();
+                let n = blobs.len();
+                if n > 0 {
+                    let flag = flag.clone();
+                    let failed = move || flag.store(true, Ordering::Relaxed);
+                    store.post(move |c| ask::save_groups(c, &blobs, now), failed)?;
+                }
+                Ok::<_, EngineError>(n)
+            };
+            let saved = self.on_all(hand_over).await?.into_iter().sum::<Result<usize, _>>()?;
+            if saved == 0 {
                 return Ok(());
             }
-            add(&self.telemetry.saved_groups, blobs.len());
-            self.store.call(move |c| ask::save_groups(c, &blobs, now)).await?;
+            // Behind what was handed over: then it is committed.
+            self.store.call(|_| Ok(())).await?;
+            if failed.load(Ordering::Relaxed) {
+                return Err(EngineError::Stopped("the saving of states"));
+            }
+            add(&self.telemetry.saved_groups, saved);
         }
     }
 
