@@ -1,14 +1,16 @@
+use super::combine::normal_levels;
 use super::judge::Company;
-use super::local::{Local, LocalKind};
+use super::local::{Estimate, Local, LocalKind};
 use super::naive::Naive;
 use super::past::Past;
-use super::quantiles::{finite, rms};
+use super::quantiles::{LEVELS, at_levels, finite, rms};
 use super::season;
 use super::seasonality::Seasonality;
 use super::spec::AutoLocalParams;
-use foreglow_core::stats::{normal_quantile, quantile_sorted};
-use foreglow_core::{Forecaster, History};
+use foreglow_core::stats::quantile_sorted;
+use foreglow_core::{Forecaster, History, QUANTILE_LEVELS};
 use ndarray::Array2;
+use rayon::prelude::*;
 
 /// How many past values it looks at.
 const CONTEXT: usize = 4096;
@@ -16,6 +18,8 @@ const CONTEXT: usize = 4096;
 const GAIN: f64 = 0.97;
 /// Under this many values there is nothing to judge members by.
 const FEWEST: usize = 12;
+/// Levels closer to the ends than this are tails.
+const TAIL: f64 = 0.1;
 /// The members, simple ones first.
 const MEMBERS: [LocalKind; 4] =
     [LocalKind::Naive, LocalKind::SeasonalNaive, LocalKind::RidgeLags, LocalKind::RidgeDirect];
@@ -27,9 +31,10 @@ const MAX_LAG: usize = 1400;
 ///
 /// Season: given, else a day where the step divides one and the data bear it out, else by autocorrelation. Choice: mean
 /// absolute error over up to `origins` origins that lie behind one another at the end of the history, each member
-/// estimated on what lies before the first, the simpler one unless the other is 3 % better. Quantiles: those of the member's own errors at these origins (both signs, steps within
-/// a factor of 1.5 pooled), never narrower at the ends than normal ones of the same spread; steps further ahead than were
-/// tried widen with the square root. Under 12 values: the last value.
+/// estimated on what lies before the first, the simpler one unless the other is 3 % better. Quantiles: those of the
+/// member's own errors at these origins (both signs, steps within a factor of 1.5 pooled), never narrower at the ends than
+/// normal ones of the same spread, between the 13 levels linear; steps further ahead than were tried widen with the square
+/// root. Under 12 values: the last value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AutoLocal {
     /// Checked parameters.
@@ -78,35 +83,102 @@ impl AutoLocal {
         best.map(|(_, m, e)| (m, e))
     }
 
-    /// What it looks at of a history, with the season and the week; `None` where there is too little to judge members by.
-    fn read(&self, history: &History<'_>) -> Option<(Past, (usize, usize))> {
+    /// What it looks at of a history with this season.
+    fn read(history: &History<'_>, season: usize) -> Option<Past> {
         let values = &history.values[history.values.len().saturating_sub(CONTEXT)..];
+        (values.len() >= FEWEST).then(|| Past::read(values, season)).flatten()
+    }
+
+    /// See [`FittedForecaster::plan`](super::FittedForecaster::plan).
+    pub(super) fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Best> {
         let season = self.season_of(history);
-        (values.len() >= FEWEST)
-            .then(|| Past::read(values, season))
-            .flatten()
-            .map(|past| (past, (season, season::week(season, history.step))))
+        let past = Self::read(history, season)?;
+        let (member, errors) = self.choose(&past, (season, season::week(season, history.step)), horizon)?;
+        // None of the members wants the season measured.
+        let estimate = member.estimate(past.until(past.len()), &Seasonality::absent(), horizon)?;
+        Some(Best { member, estimate, offsets: bands(&errors), unit: past.unit() })
     }
 
     /// The chosen member's name for a history, for reports.
     pub fn chosen(&self, history: &History<'_>, horizon: usize) -> &'static str {
-        let chosen = self.read(history).and_then(|(past, seasons)| self.choose(&past, seasons, horizon));
-        chosen.map_or(LocalKind::Naive, |(member, _)| member.kind).name()
+        self.plan(history, horizon).map_or(LocalKind::Naive.name(), |p| p.leader())
+    }
+}
+
+/// The member that did best on a history, what it learned there, and its bands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Best {
+    member: Local,
+    estimate: Estimate,
+    /// Distances of the quantiles from the point, one row a step that was tried.
+    offsets: Vec<[f64; LEVELS]>,
+    /// What one unit of estimate and offsets is.
+    unit: f64,
+}
+
+impl Best {
+    pub(super) fn season(&self) -> usize {
+        self.member.season
     }
 
-    /// Point forecasts of the best member and its errors at the origins, in the series' own units.
-    fn points(&self, history: &History<'_>, horizon: usize) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
-        let (past, seasons) = self.read(history)?;
-        let (member, mut errors) = self.choose(&past, seasons, horizon)?;
-        let view = past.until(past.len());
-        // None of the members wants the season measured.
-        let absent = Seasonality::absent();
-        let (mut points, _) = member.points(&member.estimate(view, &absent, horizon)?, view, &absent, horizon)?;
-        for v in points.iter_mut().chain(errors.iter_mut().flatten()) {
-            *v = finite(*v * past.unit());
-        }
-        Some((points, errors))
+    pub(super) fn leader(&self) -> &'static str {
+        self.member.kind.name()
     }
+
+    /// See [`FittedForecaster::follow`](super::FittedForecaster::follow).
+    pub(super) fn follow(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
+        self.table(history, horizon, levels).unwrap_or_else(|| Naive.forecast(history, horizon, levels))
+    }
+
+    fn table(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Option<Array2<f64>> {
+        let past = AutoLocal::read(history, self.member.season)?;
+        let (view, absent) = (past.until(past.len()), Seasonality::absent());
+        // An estimate is in scaled units: in others it means nothing.
+        let renewed = if past.unit() == self.unit { None } else { Some(self.member.estimate(view, &absent, horizon)?) };
+        let estimate = renewed.as_ref().unwrap_or(&self.estimate);
+        let (points, _) = self.member.points(estimate, view, &absent, horizon)?;
+        let span = self.offsets.len();
+        let mut out = Array2::zeros((horizon, levels.len()));
+        for (k, p) in points.iter().enumerate() {
+            let far = if k < span { 1.0 } else { ((k + 1) as f64 / span as f64).sqrt() };
+            let offsets = self.offsets[k.min(span - 1)];
+            let row: [f64; LEVELS] =
+                std::array::from_fn(|l| finite(p * past.unit() + finite(offsets[l] * far * self.unit)));
+            at_levels(&row, levels, |l, v| out[[k, l]] = v);
+        }
+        Some(out)
+    }
+}
+
+/// Distances of the quantiles from the point for each step tried, from the errors there: those of the errors of both signs,
+/// steps within a factor of 1.5 pooled, at the ends at least those of a normal variable of the same spread.
+fn bands(errors: &[Vec<f64>]) -> Vec<[f64; LEVELS]> {
+    let z = normal_levels();
+    let mut offsets = [0.0; LEVELS];
+    let mut next = 0;
+    let at = |k: usize| {
+        // The pools of neighbouring steps are nearly the same: far ahead one in twenty is enough.
+        if k >= next {
+            next = k + 1 + k / 20;
+            let step = (k + 1) as f64;
+            let (low, high) = ((step / 1.5) as usize, ((step * 1.5) as usize).min(errors.len()));
+            let pooled = errors[low.min(k)..high.max(k + 1)].iter().flatten();
+            let mut both: Vec<f64> = pooled.flat_map(|e| [*e, -*e]).collect();
+            both.sort_unstable_by(f64::total_cmp);
+            let sd = rms(both.iter().copied());
+            for (l, o) in offsets.iter_mut().enumerate() {
+                let level = QUANTILE_LEVELS[l];
+                let seen = if both.is_empty() { 0.0 } else { quantile_sorted(&both, level) };
+                // Few errors say little of the tails: there the normal quantile holds where it is wider.
+                let tail = level.min(1.0 - level) < TAIL;
+                let normal = sd * z[l];
+                *o = if tail && normal.abs() > seen.abs() { normal } else { seen };
+            }
+            offsets.sort_unstable_by(f64::total_cmp);
+        }
+        offsets
+    };
+    (0..errors.len()).map(at).collect()
 }
 
 impl Forecaster for AutoLocal {
@@ -119,38 +191,10 @@ impl Forecaster for AutoLocal {
     }
 
     fn forecast(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
-        let Some((points, errors)) = self.points(history, horizon) else {
-            return Naive.forecast(history, horizon, levels);
-        };
-        let z: Vec<f64> = levels.iter().map(|l| normal_quantile(l.clamp(1e-9, 1.0 - 1e-9))).collect();
-        let span = errors.len();
-        let mut out = Array2::zeros((horizon, levels.len()));
-        let mut offsets = vec![0.0; levels.len()];
-        let mut next = 0;
-        for k in 0..horizon {
-            // The pools of neighbouring steps are nearly the same: far ahead one in twenty is enough.
-            if k < span && k >= next {
-                next = k + 1 + k / 20;
-                let step = (k + 1) as f64;
-                let (low, high) = ((step / 1.5) as usize, ((step * 1.5) as usize).min(span));
-                let pooled = errors[low.min(k)..high.max(k + 1)].iter().flatten();
-                let mut both: Vec<f64> = pooled.flat_map(|e| [*e, -*e]).collect();
-                both.sort_unstable_by(f64::total_cmp);
-                let sd = rms(both.iter().copied());
-                for (l, o) in offsets.iter_mut().enumerate() {
-                    let seen = if both.is_empty() { 0.0 } else { quantile_sorted(&both, levels[l]) };
-                    // Few errors say little of the tails: there the normal quantile holds where it is wider.
-                    let far = levels[l].min(1.0 - levels[l]) < 0.1;
-                    let normal = sd * z[l];
-                    *o = if far && normal.abs() > seen.abs() { normal } else { seen };
-                }
-                offsets.sort_unstable_by(f64::total_cmp);
-            }
-            let widen = if k < span { 1.0 } else { ((k + 1) as f64 / span as f64).sqrt() };
-            for l in 0..levels.len() {
-                out[[k, l]] = finite(points[k] + finite(offsets[l] * widen));
-            }
-        }
-        out
+        let made = self.plan(history, horizon).and_then(|p| p.table(history, horizon, levels));
+        made.unwrap_or_else(|| Naive.forecast(history, horizon, levels))
+    }
+    fn forecast_many(&self, histories: &[History<'_>], horizon: usize, levels: &[f64]) -> Vec<Array2<f64>> {
+        histories.par_iter().map(|h| self.forecast(h, horizon, levels)).collect()
     }
 }

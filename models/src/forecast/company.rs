@@ -30,9 +30,9 @@ pub(super) struct Setup<'a> {
 }
 
 /// What the rolling origins of a series say: who serves with which weight, with which parameters, and how the bands are
-/// moved. It costs tens of member fits to make and may serve until the series has changed, say for a season.
+/// moved.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub(super) struct Weighed {
     season: usize,
     locals: Vec<Local>,
     /// Seasons and whether they are there: the test costs more than the forecast.
@@ -82,7 +82,7 @@ impl Setup<'_> {
     }
 
     /// What the rolling origins of `history` say; `None` when it is too short or without any change.
-    pub(super) fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Plan> {
+    pub(super) fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Weighed> {
         let history = self.newest(history);
         self.with(&history, |case| {
             let judged = case.company.judge(&case.past, horizon)?;
@@ -92,7 +92,7 @@ impl Setup<'_> {
             let company = Company { tested, ..case.company };
             let estimates = company.estimate(case.past.until(n), horizon, |i| weights.serves(i));
             let moves = judged.scores(self.prior).moves(self.correction);
-            Some(Plan {
+            Some(Weighed {
                 season: case.season,
                 locals: company.locals,
                 tested: company.tested,
@@ -110,7 +110,7 @@ impl Setup<'_> {
     /// estimates and corrections: only the members that serve are computed, once.
     pub(super) fn follow(
         &self,
-        plan: &Plan,
+        plan: &Weighed,
         history: &History<'_>,
         horizon: usize,
         levels: &[f64],
@@ -155,14 +155,14 @@ impl Setup<'_> {
     }
 }
 
-impl Plan {
+impl Weighed {
     /// Steps of the season it was made with, 1 = none.
-    pub fn season(&self) -> usize {
+    pub(super) fn season(&self) -> usize {
         self.season
     }
 
     /// The name of the member with the largest weight.
-    pub fn leader(&self) -> &'static str {
+    pub(super) fn leader(&self) -> &'static str {
         self.locals.get(self.weights.leader()).map_or("lstm", |l| l.kind.name())
     }
 }

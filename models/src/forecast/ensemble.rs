@@ -1,5 +1,5 @@
 use super::calibrate::{Correction, Scores};
-use super::company::{Plan, Setup};
+use super::company::{Setup, Weighed};
 use super::judgement::Judgement;
 use super::lstm::{LstmForecaster, Training};
 use super::naive::Naive;
@@ -143,13 +143,13 @@ impl Ensemble {
     }
 
     /// See [`FittedForecaster::plan`](super::FittedForecaster::plan).
-    pub(super) fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Plan> {
+    pub(super) fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Weighed> {
         let (history, setup) = self.on(history);
         setup.plan(&history, horizon)
     }
 
     /// See [`FittedForecaster::follow`](super::FittedForecaster::follow).
-    pub(super) fn follow(&self, plan: &Plan, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
+    pub(super) fn follow(&self, plan: &Weighed, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
         let (history, setup) = self.on(history);
         let made = setup.follow(plan, &history, horizon, levels);
         made.unwrap_or_else(|| Naive.forecast(&history, horizon, levels))

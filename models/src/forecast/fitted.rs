@@ -1,9 +1,9 @@
 use super::auto_local::AutoLocal;
-use super::company::Plan;
 use super::ensemble::Ensemble;
 use super::local::{LocalForecaster, LocalKind};
 use super::lstm::{LstmForecaster, Training};
 use super::naive::Naive;
+use super::plan::{Kind, Plan};
 use super::random::RandomDraw;
 use super::ridge_lags::RidgeLags;
 use super::seasonal_naive::SeasonalNaive;
@@ -167,30 +167,34 @@ impl FittedForecaster {
 
     /// Whether it judges its members on each history, see [`FittedForecaster::plan`].
     pub fn plans(&self) -> bool {
-        matches!(self, Self::Ensemble(_))
+        matches!(self, Self::AutoLocal(_) | Self::Ensemble(_))
     }
 
     /// What forecasters that judge their members on a history learn from it; `None` for those that do not, and for a
     /// history too short or constant. Making it costs tens of member fits, following it one of each that serves: keep it
     /// for a series and renew it, say, once a season.
     pub fn plan(&self, history: &History<'_>, horizon: usize) -> Option<Plan> {
-        if let Self::Ensemble(f) = self { f.plan(history, horizon) } else { None }
+        match self {
+            Self::AutoLocal(f) => f.plan(history, horizon).map(|p| Plan(Kind::Best(Box::new(p)))),
+            Self::Ensemble(f) => f.plan(history, horizon).map(|p| Plan(Kind::Weighed(Box::new(p)))),
+            _ => None,
+        }
     }
 
     /// A forecast that follows a plan made earlier by this forecaster for this series. With the plan of the same history
     /// and horizon it equals [`Forecaster::forecast`].
     pub fn follow(&self, plan: &Plan, history: &History<'_>, horizon: usize, levels: &[f64]) -> Array2<f64> {
-        if let Self::Ensemble(f) = self {
-            f.follow(plan, history, horizon, levels)
-        } else {
-            self.forecast(history, horizon, levels)
+        match (self, &plan.0) {
+            (Self::AutoLocal(_), Kind::Best(p)) => p.follow(history, horizon, levels),
+            (Self::Ensemble(f), Kind::Weighed(p)) => f.follow(p, history, horizon, levels),
+            _ => self.forecast(history, horizon, levels),
         }
     }
 
-    /// Whether its bands are to be adapted online by how earlier ones held, see [`Adaptive`](super::Adaptive). Members
-    /// on their own are shown as they are.
+    /// Whether its bands are to be adapted online by how earlier ones held, see [`Adaptive`](super::Adaptive): of those that
+    /// judge their members. Members on their own are shown as they are.
     pub fn adapts(&self) -> bool {
-        matches!(self, Self::Ensemble(_))
+        self.plans()
     }
 
     /// The net inside as a forecaster of its own, where fitting an LSTM with `params` on the same series by the same seed

@@ -183,7 +183,9 @@ fn hard_histories_give_finite_ascending_quantiles() {
 #[test]
 fn a_plan_serves_its_own_history_and_the_next() {
     let x = days(620, 9, 0.5);
-    for f in locals(Some(24)).iter().filter(|f| f.kind() == "ensemble") {
+    let planned: Vec<_> = locals(Some(24)).into_iter().filter(FittedForecaster::plans).collect();
+    assert_eq!(planned.iter().map(FittedForecaster::kind).collect::<Vec<_>>(), ["auto_local", "ensemble"]);
+    for f in &planned {
         let (first, later) = (history(&x[..600]), history(&x[..606]));
         let plan = f.plan(&first, 12).unwrap();
         assert_eq!(f.follow(&plan, &first, 12, &[0.1, 0.5, 0.9]), f.forecast(&first, 12, &[0.1, 0.5, 0.9]));
