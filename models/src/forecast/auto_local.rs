@@ -96,7 +96,7 @@ impl AutoLocal {
         let (member, errors) = self.choose(&past, (season, season::week(season, history.step)), horizon)?;
         // None of the members wants the season measured.
         let estimate = member.estimate(past.until(past.len()), &Seasonality::absent(), horizon)?;
-        Some(Best { member, estimate, offsets: bands(&errors), unit: past.unit() })
+        Some(Best { member, estimate, bands: bands(&errors), span: errors.len(), unit: past.unit() })
     }
 
     /// The chosen member's name for a history, for reports.
@@ -110,8 +110,10 @@ impl AutoLocal {
 pub(super) struct Best {
     member: Local,
     estimate: Estimate,
-    /// Distances of the quantiles from the point, one row a step that was tried.
-    offsets: Vec<[f64; LEVELS]>,
+    /// Distances of the quantiles from the point, by the step they begin to hold at.
+    bands: Vec<(usize, [f64; LEVELS])>,
+    /// Steps that were tried.
+    span: usize,
     /// What one unit of estimate and offsets is.
     unit: f64,
 }
@@ -137,11 +139,10 @@ impl Best {
         let renewed = if past.unit() == self.unit { None } else { Some(self.member.estimate(view, &absent, horizon)?) };
         let estimate = renewed.as_ref().unwrap_or(&self.estimate);
         let (points, _) = self.member.points(estimate, view, &absent, horizon)?;
-        let span = self.offsets.len();
         let mut out = Array2::zeros((horizon, levels.len()));
         for (k, p) in points.iter().enumerate() {
-            let far = if k < span { 1.0 } else { ((k + 1) as f64 / span as f64).sqrt() };
-            let offsets = self.offsets[k.min(span - 1)];
+            let far = if k < self.span { 1.0 } else { ((k + 1) as f64 / self.span as f64).sqrt() };
+            let (_, offsets) = self.bands[self.bands.partition_point(|(from, _)| *from <= k) - 1];
             let row: [f64; LEVELS] =
                 std::array::from_fn(|l| finite(p * past.unit() + finite(offsets[l] * far * self.unit)));
             at_levels(&row, levels, |l, v| out[[k, l]] = v);
@@ -150,35 +151,30 @@ impl Best {
     }
 }
 
-/// Distances of the quantiles from the point for each step tried, from the errors there: those of the errors of both signs,
-/// steps within a factor of 1.5 pooled, at the ends at least those of a normal variable of the same spread.
-fn bands(errors: &[Vec<f64>]) -> Vec<[f64; LEVELS]> {
+/// Distances of the quantiles from the point, from the errors at each step tried: those of the errors of both signs, steps
+/// within a factor of 1.5 pooled, at the ends at least those of a normal variable of the same spread. One row for each step
+/// near, and for one in twenty far ahead, where the pools of neighbours are nearly the same.
+fn bands(errors: &[Vec<f64>]) -> Vec<(usize, [f64; LEVELS])> {
     let z = normal_levels();
-    let mut offsets = [0.0; LEVELS];
-    let mut next = 0;
-    let at = |k: usize| {
-        // The pools of neighbouring steps are nearly the same: far ahead one in twenty is enough.
-        if k >= next {
-            next = k + 1 + k / 20;
-            let step = (k + 1) as f64;
-            let (low, high) = ((step / 1.5) as usize, ((step * 1.5) as usize).min(errors.len()));
-            let pooled = errors[low.min(k)..high.max(k + 1)].iter().flatten();
-            let mut both: Vec<f64> = pooled.flat_map(|e| [*e, -*e]).collect();
-            both.sort_unstable_by(f64::total_cmp);
-            let sd = rms(both.iter().copied());
-            for (l, o) in offsets.iter_mut().enumerate() {
-                let level = QUANTILE_LEVELS[l];
-                let seen = if both.is_empty() { 0.0 } else { quantile_sorted(&both, level) };
-                // Few errors say little of the tails: there the normal quantile holds where it is wider.
-                let tail = level.min(1.0 - level) < TAIL;
-                let normal = sd * z[l];
-                *o = if tail && normal.abs() > seen.abs() { normal } else { seen };
-            }
-            offsets.sort_unstable_by(f64::total_cmp);
-        }
-        offsets
+    let band = |k: usize| {
+        let step = (k + 1) as f64;
+        let (low, high) = ((step / 1.5) as usize, ((step * 1.5) as usize).min(errors.len()));
+        let pooled = errors[low.min(k)..high.max(k + 1)].iter().flatten();
+        let mut both: Vec<f64> = pooled.flat_map(|e| [*e, -*e]).collect();
+        both.sort_unstable_by(f64::total_cmp);
+        let sd = rms(both.iter().copied());
+        let mut offsets = std::array::from_fn(|l| {
+            let level = QUANTILE_LEVELS[l];
+            let seen = if both.is_empty() { 0.0 } else { quantile_sorted(&both, level) };
+            // Few errors say little of the tails: there the normal quantile holds where it is wider.
+            let tail = level.min(1.0 - level) < TAIL;
+            let normal = sd * z[l];
+            if tail && normal.abs() > seen.abs() { normal } else { seen }
+        });
+        offsets.sort_unstable_by(f64::total_cmp);
+        (k, offsets)
     };
-    (0..errors.len()).map(at).collect()
+    std::iter::successors(Some(0), |k| Some(k + 1 + k / 20)).take_while(|k| *k < errors.len()).map(band).collect()
 }
 
 impl Forecaster for AutoLocal {

@@ -222,7 +222,7 @@ impl FittedForecaster {
         let least = match self {
             Self::SeasonalNaive(f) => f.season + 1,
             Self::RidgeLags(f) => 3 * (f.params.lags + 5) + 2 * f.season,
-            Self::Local(f) => (2 * f.season).max(12),
+            Self::Local(f) => (f.kind.least_seasons() * f.season).max(12),
             Self::AutoLocal(f) => f.season.map_or(12, |m| (2 * m).max(12)),
             Self::Ensemble(f) => f.season.map_or(12, |m| (2 * m).max(12)),
             _ => 2,

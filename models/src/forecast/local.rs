@@ -1,7 +1,7 @@
 use super::holt::Holt;
 use super::past::{Past, View};
 use super::quantiles::{finite, normal_table, rms};
-use super::ridge_direct::RidgeDirect;
+use super::ridge_direct::{LEAST_SEASONS, RidgeDirect};
 use super::ridge_lags::{Coefficients, RidgeLags};
 use super::season;
 use super::seasonal_naive::SeasonalNaive;
@@ -64,6 +64,11 @@ impl LocalKind {
             Self::RidgeLags => "ridge_lags",
             Self::RidgeDirect => "ridge_direct",
         }
+    }
+
+    /// Seasons of history under which something simpler stands in.
+    pub(super) fn least_seasons(self) -> usize {
+        if self == Self::RidgeDirect { LEAST_SEASONS } else { 2 }
     }
 }
 

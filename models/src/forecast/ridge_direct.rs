@@ -4,6 +4,8 @@ use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 use foreglow_core::stats::median;
 
+/// Seasons that an estimate needs.
+pub(super) const LEAST_SEASONS: usize = 4;
 /// Seasons that the profile of a phase is taken from.
 const SEASONS: usize = 7;
 /// The newest of them that have a mean of their own.
@@ -147,7 +149,7 @@ impl RidgeDirect {
     /// season or with less than four.
     pub(super) fn estimate(past: View<'_>, season: usize, week: usize, horizon: usize) -> Option<Self> {
         let n = past.len();
-        if season < 2 || n < 4 * season {
+        if season < 2 || n < LEAST_SEASONS * season {
             return None;
         }
         let surprise = Surprise::new(past.filled, season, 0);
