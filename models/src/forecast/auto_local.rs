@@ -52,11 +52,10 @@ impl AutoLocal {
 
     /// The best member and, for each step tried, its errors at the origins.
     fn choose(&self, past: &Past, (season, week): (usize, usize), horizon: usize) -> Option<(Local, Vec<Vec<f64>>)> {
-        let second = |kind| if kind == LocalKind::RidgeDirect && past.len() > 3 * week { week } else { 0 };
+        let second = |kind| if kind == LocalKind::RidgeDirect { season::second(week, past.len()) } else { 0 };
         let member = |kind| Local { kind, season, second: second(kind), lags: self.params.lags, weekly: false };
-        let seasonal = |k: &LocalKind| matches!(k, LocalKind::SeasonalNaive | LocalKind::RidgeDirect);
         let direct = self.params.direct;
-        let there = |k: &LocalKind| (season > 1 || !seasonal(k)) && (direct || *k != LocalKind::RidgeDirect);
+        let there = |k: &LocalKind| (season > 1 || !k.wants_season()) && (direct || *k != LocalKind::RidgeDirect);
         let locals = MEMBERS.into_iter().filter(there).map(member).collect();
         let company = Company { locals, net: None, origins: self.params.origins, anew: !direct, tested: Vec::new() };
         let judged = company.judge(past, horizon)?;

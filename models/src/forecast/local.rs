@@ -66,6 +66,11 @@ impl LocalKind {
         }
     }
 
+    /// Whether it says nothing of its own without a season.
+    pub(super) fn wants_season(self) -> bool {
+        matches!(self, Self::SeasonalNaive | Self::RidgeDirect)
+    }
+
     /// Seasons of history under which something simpler stands in.
     pub(super) fn least_seasons(self) -> usize {
         if self == Self::RidgeDirect { LEAST_SEASONS } else { 2 }
@@ -109,9 +114,8 @@ impl Local {
     pub(super) fn company(season: usize, week: usize, length: usize, lags: usize) -> Vec<Self> {
         let day = Self { kind: LocalKind::Naive, season, second: 0, lags, weekly: false };
         let mut all = Vec::with_capacity(SLOTS);
-        let seasonal = |k: &LocalKind| matches!(k, LocalKind::SeasonalNaive | LocalKind::RidgeDirect);
-        for kind in LocalKind::ALL.into_iter().filter(|k| season > 1 || !seasonal(k)) {
-            all.push(Self { kind, second: if length > 3 * week { week } else { 0 }, ..day });
+        for kind in LocalKind::ALL.into_iter().filter(|k| season > 1 || !k.wants_season()) {
+            all.push(Self { kind, second: season::second(week, length), ..day });
         }
         if week > 0 && length >= 2 * week {
             // The others have no use for a week, or the week inside.
@@ -268,8 +272,7 @@ impl Forecaster for LocalForecaster {
         let values = &history.values[history.values.len().saturating_sub(self.context())..];
         let Some(past) = Past::read(values, self.season) else { return Array2::zeros((horizon, levels.len())) };
         let view = past.until(past.len());
-        let week = season::week(self.season, history.step);
-        let second = if past.len() > 3 * week { week } else { 0 };
+        let second = season::second(season::week(self.season, history.step), past.len());
         let full = Local { kind: self.kind, season: self.season, second, lags: 6, weekly: false };
         let simple = [
             full,

@@ -24,3 +24,8 @@ pub(super) fn of_history(history: &History<'_>, longest: usize) -> usize {
 pub(super) fn week(season: usize, step: Step) -> usize {
     if season > 1 && season as i64 * step.ms() == DAY_MS { 7 * season } else { 0 }
 }
+
+/// The week as the second season of a member that has a use for one, 0 where `length` values hold too few of them.
+pub(super) fn second(week: usize, length: usize) -> usize {
+    if length > 3 * week { week } else { 0 }
+}

@@ -34,8 +34,8 @@ pub enum ForecasterSpec {
         #[serde(default)]
         season: Option<usize>,
     },
-    /// Ridge regression made for each distance ahead, on what the present differs in from past seasons; without a season
-    /// the last value.
+    /// Ridge regression made for each distance ahead, on what the present differs in from past seasons; with less than four
+    /// of them seasonal naive, without a season the last value.
     RidgeDirect {
         /// Steps of a season; left out: the data's season.
         #[serde(default)]
