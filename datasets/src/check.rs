@@ -157,8 +157,11 @@ fn one_series(report: &mut CheckReport, table: &SeriesTable, listed: Option<&Man
     let q = table.quality();
     if q.non_increasing_steps > 0 {
         let text = format!(
-            "{} rows are not later than the row before ({} go back), {} repeat an instant; file order is kept",
-            q.non_increasing_steps, q.backward_steps, q.duplicate_timestamps
+            "{} rows are not later than the row before ({} go back), {} repeat an instant; {}",
+            q.non_increasing_steps,
+            q.backward_steps,
+            q.duplicate_timestamps,
+            if table.file_rows.is_empty() { "file order is kept" } else { "they are sorted by time" }
         );
         report.say(Severity::Warning, &id, text);
     }
@@ -180,6 +183,16 @@ fn one_series(report: &mut CheckReport, table: &SeriesTable, listed: Option<&Man
         && q.longest_gap_ms > 10 * step.ms()
     {
         report.say(Severity::Note, &id, format!("longest gap {} s at a step of {step}", q.longest_gap_ms / 1000));
+    }
+    if let Some(step) = table.step()
+        && let crowded = table.crowded(step)
+        && 100 * crowded > table.len()
+    {
+        let text = format!(
+            "{crowded} of {} rows share a step of {step} with a later row, which wins: are there several steps in it?",
+            table.len()
+        );
+        report.say(Severity::Warning, &id, text);
     }
     let Some(m) = listed else { return };
     for (split, [a, b]) in &m.splits {

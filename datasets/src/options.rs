@@ -4,7 +4,8 @@ use glob::Pattern;
 /// The unit of timestamps that are plain numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimeUnit {
-    /// Milliseconds; numbers that can only be seconds are refused with "did you send seconds?". The default.
+    /// Milliseconds; numbers that can only be of another unit are refused by its name ("did you send seconds?"), in any
+    /// unit. The default.
     #[default]
     Milliseconds,
     /// Seconds, with a fraction if there is one.
@@ -16,6 +17,37 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
+    pub(crate) const ALL: [Self; 4] = [Self::Seconds, Self::Milliseconds, Self::Microseconds, Self::Nanoseconds];
+
+    /// Milliseconds of one.
+    pub(crate) fn to_ms(self) -> f64 {
+        match self {
+            Self::Seconds => 1e3,
+            Self::Milliseconds => 1.0,
+            Self::Microseconds => 1e-3,
+            Self::Nanoseconds => 1e-6,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Milliseconds => "milliseconds",
+            Self::Microseconds => "microseconds",
+            Self::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// As [`TimeUnit::parse`] reads it.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "us",
+            Self::Nanoseconds => "ns",
+        }
+    }
+
     /// A unit from `ms`, `s`, `us` or `ns`.
     ///
     /// # Errors
@@ -38,7 +70,8 @@ impl TimeUnit {
 /// `date_time`, `time`, `ts`, `ds`, `date`, `_time`, `epoch`, `timestamp_ms`, else the only column of a date type or with
 /// date text; a series column called `series_id`, `unique_id`, `series`, `item_id`; a long table by the two columns
 /// `metric` (or `__name__`) and `value`; a split column called `split` with split names; a truth column called `label` or
-/// `is_anomaly` with nothing but 0, 1, true, false and missing.
+/// `is_anomaly` with nothing but 0, 1, true, false and missing. A column without a name, `Unnamed: 0` or `__index_level_0__` is
+/// the row number of pandas, and no metric unless `metrics` names it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OpenOptions {
     /// Only series whose id matches this glob (`*` also crosses `/`).

@@ -9,9 +9,9 @@ pub struct Quality {
     pub rows: usize,
     /// Rows whose timestamp an earlier row already has.
     pub duplicate_timestamps: usize,
-    /// Rows whose timestamp is not after that of the row before (equal or earlier).
+    /// Rows whose timestamp is not after that of the row before in the file (equal or earlier).
     pub non_increasing_steps: usize,
-    /// Rows whose timestamp is before that of the row before.
+    /// Rows whose timestamp is before that of the row before in the file.
     pub backward_steps: usize,
     /// Largest forward distance of neighbouring rows in milliseconds.
     pub longest_gap_ms: i64,
@@ -31,11 +31,13 @@ impl Quality {
         let mut q = Self { rows: table.len(), infinite_values: table.infinite_values, ..Self::default() };
         let mut seen = HashSet::with_capacity(table.len());
         q.duplicate_timestamps = table.timestamps.iter().filter(|t| !seen.insert(**t)).count();
-        for w in table.timestamps.windows(2) {
-            let d = w[1].ms().saturating_sub(w[0].ms());
+        for w in table.in_file_order().windows(2) {
+            let d = table.timestamps[w[1]].ms().saturating_sub(table.timestamps[w[0]].ms());
             q.non_increasing_steps += usize::from(d <= 0);
             q.backward_steps += usize::from(d < 0);
-            q.longest_gap_ms = q.longest_gap_ms.max(d);
+        }
+        for w in table.timestamps.windows(2) {
+            q.longest_gap_ms = q.longest_gap_ms.max(w[1].ms().saturating_sub(w[0].ms()));
         }
         for (name, column) in table.metrics.iter().zip(&table.columns) {
             let mut present = column.iter().filter(|v| !v.is_nan());

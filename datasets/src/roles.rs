@@ -10,6 +10,9 @@ const TIMESTAMPS: [&str; 11] =
 const SERIES: [&str; 4] = ["series_id", "unique_id", "series", "item_id"];
 const TRUTHS: [&str; 2] = ["label", "is_anomaly"];
 
+/// Names of the row number that pandas writes beside the columns: no measurement.
+const ROW_NUMBERS: [&str; 3] = ["", "Unnamed: 0", "__index_level_0__"];
+
 /// What the columns of a table mean.
 pub(crate) struct Roles {
     pub(crate) timestamp: String,
@@ -66,8 +69,11 @@ impl Roles {
                 Some((m, v))
             }
         };
+        // Asked for by name, they are metrics like any other.
+        let asked = |n: &String| o.metrics.as_ref().is_some_and(|m| m.contains(n));
         let metrics: Vec<String> = names
             .iter()
+            .filter(|n| !ROW_NUMBERS.contains(&n.trim()) || asked(n))
             .filter(|n| {
                 free(n)
                     && series.as_ref() != Some(*n)

@@ -2,7 +2,8 @@ use crate::{Quality, Split};
 use foreglow_core::{Labels, MetricKey, Step, Timestamp};
 use std::collections::BTreeMap;
 
-/// One series with its rows in file order. Timestamps may repeat or go back; [`SeriesTable::quality`] counts it.
+/// One series. Rows of a tidy folder are in file order, as its layout says (timestamps may repeat, and go back where a clock
+/// was set back); those of other tables are sorted by time. [`SeriesTable::quality`] counts what was out of order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SeriesTable {
     /// Its name in the dataset.
@@ -21,6 +22,9 @@ pub struct SeriesTable {
     pub metrics: Vec<String>,
     /// `columns[metric][row]`; NaN = missing. Infinite cells become missing and are counted.
     pub columns: Vec<Vec<f64>>,
+    /// The place in the file, among the rows of its series, of each row of a table that was sorted; empty where rows are in
+    /// file order.
+    pub file_rows: Vec<usize>,
     /// How many infinite cells were made missing on reading.
     pub infinite_values: usize,
 }
@@ -49,6 +53,47 @@ impl SeriesTable {
     /// The keys of its metrics: metric name plus [`SeriesTable::labels`].
     pub fn keys(&self) -> Vec<MetricKey> {
         self.metrics.iter().map(|m| MetricKey::new(m, self.labels.clone())).collect()
+    }
+
+    /// Sorts the rows by time where any goes back; rows of one instant keep their order.
+    pub(crate) fn sorted(mut self) -> Self {
+        if self.timestamps.is_sorted() {
+            return self;
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|&r| self.timestamps[r]);
+        fn arrange<T: Copy>(column: &mut Vec<T>, order: &[usize]) {
+            if !column.is_empty() {
+                *column = order.iter().map(|&r| column[r]).collect();
+            }
+        }
+        arrange(&mut self.timestamps, &order);
+        arrange(&mut self.split, &order);
+        arrange(&mut self.label, &order);
+        for column in &mut self.columns {
+            arrange(column, &order);
+        }
+        for column in self.extra_labels.values_mut() {
+            arrange(column, &order);
+        }
+        self.file_rows = order;
+        self
+    }
+
+    /// The rows in the order of the file.
+    pub fn in_file_order(&self) -> Vec<usize> {
+        let mut rows: Vec<usize> = (0..self.len()).collect();
+        for (row, &place) in self.file_rows.iter().enumerate() {
+            rows[place] = row;
+        }
+        rows
+    }
+
+    /// How many rows share a step of the grid with a later row that has another timestamp: the later one wins.
+    pub fn crowded(&self, step: Step) -> usize {
+        let Some(&anchor) = self.timestamps.first() else { return 0 };
+        let later = |w: &[Timestamp]| w[0] < w[1] && step.nearest(anchor, w[0]) == step.nearest(anchor, w[1]);
+        self.timestamps.windows(2).filter(|w| later(w)).count()
     }
 
     /// The interval most rows keep, `None` for fewer than two instants.

@@ -58,7 +58,7 @@ pub(crate) fn open(path: &Path, frame: &pl::DataFrame, options: &OpenOptions) ->
                 .collect::<Result<Vec<_>, _>>()?;
             let series: Vec<SeriesTable> = groups
                 .into_iter()
-                .map(|g| wide(g, &roles.metrics, &numbers, &times, splits.as_deref(), truth.as_deref()))
+                .map(|g| wide(g, &roles.metrics, &numbers, &times, splits.as_deref(), truth.as_deref()).sorted())
                 .collect();
             (roles.metrics.clone(), series)
         }
@@ -85,7 +85,7 @@ pub(crate) fn open(path: &Path, frame: &pl::DataFrame, options: &OpenOptions) ->
             }
             let series = groups
                 .into_iter()
-                .map(|g| long(g, &metrics, &index, &values, &times, splits.as_deref(), truth.as_deref()))
+                .map(|g| long(g, &metrics, &index, &values, &times, splits.as_deref(), truth.as_deref()).sorted())
                 .collect();
             (metrics, series)
         }
@@ -176,6 +176,7 @@ fn wide(
         split: split.map(|s| rows.iter().map(|r| s[*r]).collect()).unwrap_or_default(),
         label: rows.iter().map(|r| truth.and_then(|t| t[*r])).collect(),
         extra_labels: BTreeMap::new(),
+        file_rows: Vec::new(),
         metrics: metrics.to_vec(),
         columns: numbers.iter().map(|n| rows.iter().map(|r| n.values[*r]).collect()).collect(),
         infinite_values: numbers.iter().flat_map(|n| &n.infinite).filter(|i| members.contains(i)).count(),

@@ -171,6 +171,7 @@ impl TidySource {
                     timestamps: timestamps[r.clone()].to_vec(),
                     split: split[r.clone()].to_vec(),
                     label: label[r.clone()].to_vec(),
+                    file_rows: Vec::new(),
                     extra_labels: extra
                         .iter()
                         .map(|(n, v)| ((*n).clone(), v[r.clone()].to_vec()))

@@ -1,5 +1,5 @@
 use crate::TimeUnit;
-use foreglow_core::Timestamp;
+use foreglow_core::{CoreError, Timestamp};
 
 /// A time from text: RFC 3339 (`T` or a space), `YYYY-MM-DD HH:MM:SS[.fff]`, `YYYY-MM-DD` (both taken as UTC), or a number
 /// of `unit`. The error says what was wrong.
@@ -36,30 +36,37 @@ fn parse_text(t: &str) -> Option<i64> {
 /// A time from a whole number of `unit`.
 pub(crate) fn from_integer(n: i64, unit: TimeUnit) -> Result<Timestamp, String> {
     match unit {
-        TimeUnit::Milliseconds => {
-            Timestamp::from_epoch_ms(n).map_err(|e| format!("{e}; for seconds set the time unit to s"))
+        TimeUnit::Milliseconds => in_range(n, n as f64, unit),
+        TimeUnit::Seconds => in_range(n.saturating_mul(1000), n as f64, unit),
+        TimeUnit::Microseconds => in_range(n.div_euclid(1000), n as f64, unit),
+        TimeUnit::Nanoseconds => in_range(n.div_euclid(1_000_000), n as f64, unit),
+    }
+}
+
+/// The instant, or which unit `given` looks like: a time of our days lies between 1973 and 5138 in one unit only. A time
+/// column that says seconds may reach back to 1970.
+fn in_range(ms: i64, given: f64, unit: TimeUnit) -> Result<Timestamp, String> {
+    match Timestamp::from_epoch_ms(ms) {
+        Ok(t) => Ok(t),
+        Err(CoreError::Seconds { .. }) if unit == TimeUnit::Seconds && ms >= 0 => Ok(Timestamp(ms)),
+        Err(_) => {
+            let of_our_days = |u: &TimeUnit| (1e11..1e14).contains(&(given * u.to_ms()));
+            let remedy = TimeUnit::ALL.into_iter().find(of_our_days).map_or_else(
+                || "expected a time between 1973 and 5138".to_owned(),
+                |u| format!("did you send {}? set the time unit to {}", u.name(), u.short()),
+            );
+            Err(format!("{given} {} is no time of our days: {remedy}", unit.short()))
         }
-        TimeUnit::Seconds => n.checked_mul(1000).map(Timestamp).ok_or_else(|| format!("{n} s is out of range")),
-        TimeUnit::Microseconds => Ok(Timestamp(n.div_euclid(1000))),
-        TimeUnit::Nanoseconds => Ok(Timestamp(n.div_euclid(1_000_000))),
     }
 }
 
 /// A time from a number with a fraction, rounded to the millisecond.
 pub(crate) fn from_float(v: f64, unit: TimeUnit) -> Result<Timestamp, String> {
-    let scaled = match unit {
-        TimeUnit::Milliseconds => v,
-        TimeUnit::Seconds => v * 1e3,
-        TimeUnit::Microseconds => v / 1e3,
-        TimeUnit::Nanoseconds => v / 1e6,
-    };
-    if !scaled.is_finite() || scaled.abs() > 9e15 {
+    let scaled = v * unit.to_ms();
+    if !scaled.is_finite() {
         return Err(format!("{v} is no time"));
     }
-    match unit {
-        TimeUnit::Milliseconds => from_integer(scaled.round() as i64, unit),
-        _ => Ok(Timestamp(scaled.round() as i64)),
-    }
+    in_range(scaled.round() as i64, v, unit)
 }
 
 #[cfg(test)]
@@ -90,7 +97,15 @@ mod tests {
     #[test]
     fn seconds_are_refused() {
         let e = parse("1767225600", TimeUnit::Milliseconds).unwrap_err();
-        assert!(e.contains("did you send seconds?") && e.contains("time unit"), "{e}");
+        assert_eq!(e, "1767225600 ms is no time of our days: did you send seconds? set the time unit to s");
+        let wrong =
+            |text: &str, unit, remedy: &str| assert!(parse(text, unit).unwrap_err().ends_with(remedy), "{text}");
+        wrong("1767225600000000", TimeUnit::Milliseconds, "set the time unit to us");
+        wrong("1767225600000000000.0", TimeUnit::Milliseconds, "set the time unit to ns");
+        wrong("1767225600000", TimeUnit::Seconds, "set the time unit to ms");
+        wrong("1767225600000", TimeUnit::Nanoseconds, "set the time unit to ms");
+        wrong("-5", TimeUnit::Milliseconds, "between 1973 and 5138");
+        assert_eq!(parse("86400", TimeUnit::Seconds), Ok(Timestamp(86_400_000)));
         assert!(parse("noon", TimeUnit::Milliseconds).unwrap_err().contains("RFC 3339"));
         assert!(parse("nan", TimeUnit::Milliseconds).is_err());
     }

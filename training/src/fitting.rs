@@ -76,7 +76,16 @@ pub fn fit_all(
     for table in data.load_all(None)? {
         let id = table.id.clone();
         match prepare(table, options.known) {
-            Ok((step, series)) => by_step.entry(step).or_default().push(series),
+            Ok((step, series)) => {
+                let crowded = series.table.crowded(step);
+                if 100 * crowded > series.table.len() {
+                    notes.push(format!(
+                        "{id}: {crowded} of {} rows share a step of {step} with a later row, which wins",
+                        series.table.len()
+                    ));
+                }
+                by_step.entry(step).or_default().push(series);
+            }
             Err(why) => notes.push(format!("left out {id}: {why}")),
         }
     }
@@ -146,6 +155,7 @@ fn prepare(mut table: SeriesTable, known: Known) -> Result<(Step, FitSeries), St
         }
     };
     let rows = fit.end.max(calibrate.end);
+    table.file_rows.clear();
     table.timestamps.truncate(rows);
     table.split.truncate(rows);
     table.label.truncate(rows);

@@ -126,6 +126,7 @@ fn one(s: &SyntheticSpec, index: usize, events: &mut Vec<Event>) -> SeriesTable 
             })
             .collect(),
         label,
+        file_rows: Vec::new(),
         extra_labels: BTreeMap::new(),
         metrics,
         columns,

@@ -36,12 +36,44 @@ fn bytes_that_are_no_text() {
 fn odd_but_readable_series_are_kept_and_counted() {
     let text = format!("timestamp,v,w\n{},1,\n{T},2,\n{T},inf,\n", T + 1000);
     let t = &csv(&text, &OpenOptions::default()).unwrap()[0];
-    assert_eq!(t.timestamps.iter().map(|t| t.ms() - T).collect::<Vec<_>>(), [1000, 0, 0], "file order");
+    assert_eq!(t.timestamps.iter().map(|t| t.ms() - T).collect::<Vec<_>>(), [0, 0, 1000], "sorted");
+    assert_eq!(
+        (t.column("v").map(|v| v[0]), &t.file_rows, t.in_file_order()),
+        (Some(2.0), &vec![1, 2, 0], vec![2, 0, 1])
+    );
     let q = t.quality();
     assert_eq!((q.rows, q.duplicate_timestamps, q.non_increasing_steps, q.backward_steps), (3, 1, 2, 1));
     assert_eq!((q.infinite_values, q.empty_metrics, q.missing_values), (1, vec!["w".to_owned()], 4));
     let one = &csv(&format!("timestamp,v\n{T},1\n"), &OpenOptions::default()).unwrap()[0];
     assert_eq!((one.len(), one.step()), (1, None));
+}
+
+/// A table newest first, with neighbours swapped, or with its halves swapped is the table in time order.
+#[test]
+fn the_order_of_a_tables_rows_does_not_matter() {
+    let rows: Vec<String> = (0..40).map(|i| format!("{},{i}", T + 60_000 * i)).collect();
+    let table = |order: Vec<usize>| {
+        let text = order.iter().fold("timestamp,v\n".to_owned(), |t, i| t + &rows[*i] + "\n");
+        csv(&text, &OpenOptions::default()).unwrap().remove(0)
+    };
+    let right = table((0..40).collect());
+    assert!(right.file_rows.is_empty());
+    for order in [(0..40).rev().collect(), (0..40).map(|i| i ^ 1).collect(), (20..40).chain(0..20).collect::<Vec<_>>()]
+    {
+        let t = table(order);
+        assert_eq!((&t.timestamps, &t.columns, &t.split), (&right.timestamps, &right.columns, &right.split));
+        assert_eq!(t.step().map(|s| s.ms()), Some(60_000));
+        assert!(t.quality().backward_steps > 0);
+    }
+}
+
+#[test]
+fn a_row_number_of_pandas_is_no_metric() {
+    for name in ["", "Unnamed: 0", "__index_level_0__"] {
+        let text = format!("{name},timestamp,v\n0,{T},1\n1,{},2\n", T + 1000);
+        let t = &csv(&text, &OpenOptions::default()).unwrap()[0];
+        assert_eq!(t.metrics, ["v"], "{name:?}");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn series(metrics: usize) -> impl Strategy<Value = Vec<SeriesTable>> {
                         .map(|r| [Split::Train, Split::Val, Split::Test, Split::Unused][r.1 as usize])
                         .collect(),
                     label: rows.iter().map(|r| r.2).collect(),
+                    file_rows: Vec::new(),
                     extra_labels: BTreeMap::from([(
                         "label_point".to_owned(),
                         rows.iter().map(|r| r.2.map(|b| !b)).collect(),

@@ -1,6 +1,6 @@
 //! The two body shapes of `/v1/score` as they stand in JSON, read without copying text.
 
-use foreglow_core::Timestamp;
+use foreglow_core::{CoreError, Timestamp};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use std::borrow::Cow;
@@ -151,12 +151,17 @@ impl TimeBody<'_> {
     /// The instant, or the code and detail of the refusal.
     pub(crate) fn check(&self) -> Result<Timestamp, (&'static str, String)> {
         match self {
-            Self::Ms(ms) => Timestamp::from_epoch_ms(*ms).map_err(|e| ("seconds", e.to_string())),
-            Self::Text(t) => t.0.parse().map_err(|e: foreglow_core::CoreError| {
-                let code = if matches!(e, foreglow_core::CoreError::Seconds { .. }) { "seconds" } else { "timestamp" };
-                (code, e.to_string())
-            }),
+            Self::Ms(ms) => Timestamp::from_epoch_ms(*ms),
+            Self::Text(t) => t.0.parse(),
         }
+        .map_err(|e| {
+            let code = match e {
+                CoreError::Seconds { .. } => "seconds",
+                CoreError::Microseconds { .. } => "microseconds",
+                _ => "timestamp",
+            };
+            (code, e.to_string())
+        })
     }
 }
 

@@ -16,8 +16,16 @@ pub enum CoreError {
         /// What was given.
         value: i64,
     },
+    /// A number that can only be epoch microseconds or nanoseconds.
+    #[error(
+        "timestamp {value} lies behind the year 5138: did you send micro- or nanoseconds? expected epoch milliseconds"
+    )]
+    Microseconds {
+        /// What was given.
+        value: i64,
+    },
     /// A duration that is no step.
-    #[error("{text:?} is no step: expected a positive duration such as 10s, 1m, 5m, 1h")]
+    #[error("{text:?} is no step: expected a positive duration such as 10s, 5m, 1h30m")]
     Step {
         /// What was given.
         text: String,

@@ -10,15 +10,23 @@ pub const DAY_MS: i64 = 86_400_000;
 /// years that people send.
 const SECONDS_LIMIT: i64 = 100_000_000_000;
 
+/// Numbers from here on are refused, too: as milliseconds they lie behind the year 5138, as microseconds in the years that
+/// people send.
+const MICROSECONDS_LIMIT: i64 = 100_000_000_000_000;
+
 /// A UTC instant in milliseconds since 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// A timestamp from outside: refuses what can only be seconds.
+    /// A timestamp from outside: refuses what can only be seconds, or micro- or nanoseconds.
     pub fn from_epoch_ms(value: i64) -> Result<Self, CoreError> {
-        if value < SECONDS_LIMIT { Err(CoreError::Seconds { value }) } else { Ok(Self(value)) }
+        match value {
+            ..SECONDS_LIMIT => Err(CoreError::Seconds { value }),
+            MICROSECONDS_LIMIT.. => Err(CoreError::Microseconds { value }),
+            _ => Ok(Self(value)),
+        }
     }
 
     /// Milliseconds since the epoch.
@@ -115,23 +123,34 @@ impl fmt::Display for Step {
     }
 }
 
+/// As Prometheus writes durations: `5m`, or several units, the larger ones first, as in `1h30m`.
 impl FromStr for Step {
     type Err = CoreError;
 
     fn from_str(text: &str) -> Result<Self, CoreError> {
         let err = || CoreError::Step { text: text.to_owned() };
-        let t = text.trim();
-        let split = t.find(|c: char| !c.is_ascii_digit()).ok_or_else(err)?;
-        let n: i64 = t[..split].parse().map_err(|_| err())?;
-        let unit = match &t[split..] {
-            "ms" => 1,
-            "s" => 1000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => DAY_MS,
-            _ => return Err(err()),
-        };
-        Self::from_ms(n.checked_mul(unit).ok_or_else(err)?).map_err(|_| err())
+        let (mut rest, mut ms, mut smaller_than) = (text.trim(), 0i64, i64::MAX);
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(err)?;
+            let n: i64 = rest[..digits].parse().map_err(|_| err())?;
+            let tail = &rest[digits..];
+            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let unit = match &tail[..letters] {
+                "ms" => 1,
+                "s" => 1000,
+                "m" | "min" => 60_000,
+                "h" => 3_600_000,
+                "d" => DAY_MS,
+                "w" => 7 * DAY_MS,
+                _ => return Err(err()),
+            };
+            if unit >= smaller_than {
+                return Err(err());
+            }
+            ms = n.checked_mul(unit).and_then(|part| ms.checked_add(part)).ok_or_else(err)?;
+            (rest, smaller_than) = (&tail[letters..], unit);
+        }
+        Self::from_ms(ms).map_err(|_| err())
     }
 }
 
@@ -181,6 +200,11 @@ mod tests {
         assert!(e.contains("did you send seconds?"), "{e}");
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert_eq!("5m".parse::<Step>().unwrap().ms(), 300_000);
+        assert_eq!("1h30m".parse::<Step>().unwrap().ms(), 5_400_000);
+        assert_eq!("2w1d500ms".parse::<Step>().unwrap().ms(), 15 * DAY_MS + 500);
+        for wrong in ["", "30m1h", "1m1m", "1h30", "1h 30m", "9999999999999w", "1é"] {
+            assert!(wrong.parse::<Step>().is_err(), "{wrong}");
+        }
         assert!("0s".parse::<Step>().is_err() && "5".parse::<Step>().is_err() && "5y".parse::<Step>().is_err());
     }
 

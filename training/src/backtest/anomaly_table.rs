@@ -38,10 +38,11 @@ impl ScoreTable {
 
     pub(super) fn push(&mut self, run: &SeriesRun) {
         let t = &run.table;
-        for i in 0..t.len() {
+        let rows = t.in_file_order();
+        for (place, &i) in rows.iter().enumerate() {
             self.series.push(t.id.clone());
             self.timestamp.push(t.timestamps[i].ms());
-            self.row.push(i as i64);
+            self.row.push(place as i64);
             self.split.push(t.split[i].name().to_owned());
             self.label.push(t.label[i].map(i8::from));
             self.score.push(present(run.score[i]));
@@ -50,7 +51,7 @@ impl ScoreTable {
             self.status.push(run.status[i].to_owned());
         }
         for ((_, column), member) in self.members.iter_mut().zip(&run.members) {
-            column.extend(member.iter().map(|v| present(*v)));
+            column.extend(rows.iter().map(|&i| present(member[i])));
         }
     }
 
