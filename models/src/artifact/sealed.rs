@@ -3,6 +3,7 @@ use super::manifest::{FileInfo, Manifest};
 use crate::ModelError;
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::pipeline::Pipeline;
+use foreglow_core::Labels;
 use std::sync::Arc;
 
 /// Names and contents of an artifact's files.
@@ -34,6 +35,16 @@ impl Artifact {
     pub fn monitor(&self, options: MonitorOptions) -> Result<Monitor, ModelError> {
         let mut monitor = Monitor::new(self.pipeline.clone(), options);
         monitor.import(&self.start)?;
+        Ok(monitor)
+    }
+
+    /// A monitor at the start state of some groups: what a replay of these alone needs.
+    ///
+    /// # Errors
+    /// As [`Artifact::monitor`].
+    pub fn monitor_of(&self, groups: &[Labels], options: MonitorOptions) -> Result<Monitor, ModelError> {
+        let mut monitor = Monitor::new(self.pipeline.clone(), options);
+        monitor.import_some(&self.start, groups)?;
         Ok(monitor)
     }
 

@@ -6,7 +6,7 @@ use super::observation::{GroupInfo, SignalHistory};
 use super::snapshot;
 use crate::ModelError;
 use crate::artifact::TensorMap;
-use foreglow_core::{Incident, MetricKey, Selector, TimeRange, Timestamp};
+use foreglow_core::{Incident, Labels, MetricKey, Selector, TimeRange, Timestamp};
 
 impl Monitor {
     /// The groups, in the order of their ids.
@@ -81,7 +81,7 @@ impl Monitor {
         let mut map = TensorMap::default();
         for group in &self.groups {
             if let Ok(bytes) = snapshot::encode(group, &self.pipeline) {
-                map.put_u8(format!("group {}", group.judge.id), bytes);
+                map.put_u8(place_of(&group.judge.id), bytes);
             }
         }
         map
@@ -95,6 +95,20 @@ impl Monitor {
         let names: Vec<String> = map.names().map(str::to_owned).collect();
         for name in names {
             self.import_group(map.u8s(&name)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes up some of the groups that [`Monitor::export`] gave, where they are in it.
+    ///
+    /// # Errors
+    /// As [`Monitor::import_group`].
+    pub fn import_some(&mut self, map: &TensorMap, groups: &[Labels]) -> Result<(), ModelError> {
+        let mut places: Vec<String> = groups.iter().map(|g| place_of(&super::group_id(g))).collect();
+        places.sort();
+        places.dedup();
+        for place in places.iter().filter(|p| map.contains(p)) {
+            self.import_group(map.u8s(place)?)?;
         }
         Ok(())
     }
@@ -130,4 +144,9 @@ impl Monitor {
     pub fn bytes_of(&self, id: &str) -> Option<usize> {
         Some(self.get(id)?.bytes())
     }
+}
+
+/// Where [`Monitor::export`] puts a group.
+fn place_of(id: &str) -> String {
+    format!("group {id}")
 }

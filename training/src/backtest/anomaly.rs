@@ -235,9 +235,10 @@ fn stage(artifact: &Artifact, table: &SeriesTable, protocol: Protocol) -> Result
         let last = table.label.iter().rposition(labelled).map_or(table.len(), |r| r + 1);
         return Ok((Monitor::new(Arc::clone(&artifact.pipeline), options), first..last));
     }
-    let monitor = artifact.monitor(options)?;
     let (rules, keys) = (artifact.pipeline.rules(), table.keys());
-    let known = keys.first().is_some_and(|k| artifact.pipeline.knows(&rules.place(k).0.group));
+    let groups: Vec<_> = keys.iter().map(|k| rules.place(k).0.group).collect();
+    let monitor = artifact.monitor_of(&groups, options)?;
+    let known = groups.first().is_some_and(|g| artifact.pipeline.knows(g));
     // The start state has learned the train and validation rows of the groups it knows; others begin at their first row.
     let first_test = table.split.iter().position(|s| *s == Split::Test).unwrap_or(table.len());
     let learned = table.split[..first_test].iter().rposition(|s| matches!(s, Split::Train | Split::Val));
