@@ -178,7 +178,7 @@ pub struct ForecastMeasures {
     pub windows: usize,
     /// Windows with a missing or non-finite forecast; means that they spoil are absent.
     pub failed: usize,
-    /// Near-constant windows, left out of MASE and SQL.
+    /// Near-constant windows, left out of everything below but their own mean absolute error.
     pub near_constant: usize,
     /// Their mean absolute error.
     pub near_constant_mae: Option<f64>,
@@ -222,7 +222,9 @@ impl ForecastTally {
 
     /// Means over the windows so far.
     pub fn measures(&self) -> ForecastMeasures {
-        let w = &self.windows;
+        let failed = |m: &&WindowMeasures| !m.mae.is_finite() || !m.quantile_loss.is_finite();
+        // Near-constant windows are judged apart: a band that holds there says nothing of the others.
+        let w: Vec<&WindowMeasures> = self.windows.iter().filter(|m| !m.near_constant).collect();
         let steps: usize = w.iter().map(|m| m.steps).sum();
         let absolute: f64 = w.iter().map(|m| m.absolute).sum();
         let error: f64 = w.iter().map(|m| m.mae * m.steps as f64).sum();
@@ -232,10 +234,10 @@ impl ForecastTally {
         // Not `stats::mean`, which would skip the NaN of a failed window.
         let plain = |v: Vec<f64>| present(v.iter().sum::<f64>() / v.len() as f64);
         ForecastMeasures {
-            windows: w.len(),
-            failed: w.iter().filter(|m| !m.mae.is_finite() || !m.quantile_loss.is_finite()).count(),
-            near_constant: w.iter().filter(|m| m.near_constant).count(),
-            near_constant_mae: plain(w.iter().filter(|m| m.near_constant).map(|m| m.mae).collect()),
+            windows: self.windows.len(),
+            failed: self.windows.iter().filter(failed).count(),
+            near_constant: self.windows.len() - w.len(),
+            near_constant_mae: plain(self.windows.iter().filter(|m| m.near_constant).map(|m| m.mae).collect()),
             mase: plain(w.iter().filter_map(|m| m.mase).collect()),
             smape: plain(w.iter().map(|m| m.smape).collect()),
             sql: plain(w.iter().filter_map(|m| m.sql).collect()),
@@ -306,8 +308,9 @@ mod tests {
         tally.push(judge(&[2.0], &point(&[3.0]), &[1.0, 2.0, 3.0], 1));
         let all = tally.measures();
         assert_eq!((all.windows, all.near_constant, all.failed), (2, 1, 0));
-        assert_eq!((all.near_constant_mae, all.mase, all.mae), (Some(0.5), Some(1.0), Some(0.75)));
-        assert_eq!(all.wql, Some(1.5 / 7.0));
+        assert_eq!((all.near_constant_mae, all.mase, all.mae), (Some(0.5), Some(1.0), Some(1.0)));
+        assert_eq!(all.wql, Some(0.5));
+        assert!(all.bands.iter().chain(&all.quantiles).all(|r| [0.0, 1.0].contains(&r.measured)), "of one window");
         assert_eq!(all.nd, all.wql);
     }
 
