@@ -23,13 +23,11 @@ const TAIL: f64 = 0.1;
 /// The members, simple ones first.
 const MEMBERS: [LocalKind; 4] =
     [LocalKind::Naive, LocalKind::SeasonalNaive, LocalKind::RidgeLags, LocalKind::RidgeDirect];
-/// The season is looked for up to this lag.
-const MAX_LAG: usize = 1400;
 
 /// The default for a series without an artifact: finds the season, tries naive, seasonal naive, ridge on lags and ridge
 /// by distance ahead over rolling origins of the series' own history, and forecasts with the best.
 ///
-/// Season: given, else a day where the step divides one and the data bear it out, else by autocorrelation. Choice: mean
+/// Season: given, else a day where the step divides one and the data bear it out, else by autocorrelation, else the day. Choice: mean
 /// absolute error over up to `origins` origins that lie behind one another at the end of the history, each member
 /// estimated on what lies before the first, the simpler one unless the other is 3 % better. Quantiles: those of the
 /// member's own errors at these origins (both signs, steps within a factor of 1.5 pooled), never narrower at the ends than
@@ -47,7 +45,7 @@ impl AutoLocal {
     /// The season of a history, 1 = none.
     pub fn season_of(&self, history: &History<'_>) -> usize {
         let values = &history.values[history.values.len().saturating_sub(CONTEXT)..];
-        self.season.unwrap_or_else(|| season::of_history(&History { values, ..*history }, MAX_LAG))
+        self.season.unwrap_or_else(|| season::of_history(&History { values, ..*history }))
     }
 
     /// The best member and, for each step tried, its errors at the origins.

@@ -54,7 +54,7 @@ pub(super) struct Case<'a> {
 impl Setup<'_> {
     /// Runs `work` with the members for this history; `None` when it is too short or without any change.
     pub(super) fn with<T>(&self, history: &History<'_>, work: impl FnOnce(Case<'_>) -> T) -> Option<T> {
-        let m = self.season.unwrap_or_else(|| season::of_history(history, season::LONGEST));
+        let m = self.season.unwrap_or_else(|| season::of_history(history));
         let past = Past::read(history.values, m).filter(|p| p.len() >= FEWEST)?;
         let (low, high) = past.until(past.len()).range();
         if low >= high {

@@ -119,7 +119,7 @@ impl Ensemble {
 
     /// The horizon that members are judged at when fitting: two seasons, at most a tenth of the series.
     fn horizon(&self, history: &History<'_>) -> usize {
-        let m = self.season.unwrap_or_else(|| season::of_history(history, season::LONGEST));
+        let m = self.season.unwrap_or_else(|| season::of_history(history));
         (2 * m).clamp(24, 1440).min(history.values.len() / 10).max(1)
     }
 

@@ -6,6 +6,7 @@ use super::naive::Naive;
 use super::plan::{Kind, Plan};
 use super::random::RandomDraw;
 use super::ridge_lags::RidgeLags;
+use super::season;
 use super::seasonal_naive::SeasonalNaive;
 use super::series::TrainSeries;
 use super::spec::ForecasterSpec;
@@ -57,8 +58,8 @@ impl ForecasterFit {
     }
 }
 
-/// Fits `spec`. Local kinds only keep their parameters and `season` (steps; `None` = not known: no season, or for the
-/// automatic choice a season found in each history); global ones train over all `series`.
+/// Fits `spec`. Local kinds only keep their parameters and `season` (steps; `None` = not known: the one that most `series`
+/// have, or for those that judge their members one found in each history); global ones train over all `series`.
 ///
 /// # Errors
 /// [`ModelError::Parameter`] for a field out of range, [`ModelError::Data`] when a global model has nothing to learn from.
@@ -74,17 +75,15 @@ pub fn fit(
         return Err(ModelError::parameter("season", 0, "1 step or more"));
     }
     let local = |forecaster| Ok(ForecasterFit { forecaster, training: None, notes: Vec::new() });
-    let alone = |kind, own: Option<usize>| {
-        local(FittedForecaster::Local(LocalForecaster { kind, season: own.or(season).unwrap_or(1) }))
-    };
+    let found = |own: Option<usize>| own.or(season).unwrap_or_else(|| season::of_series(series));
+    let alone = |kind, own| local(FittedForecaster::Local(LocalForecaster { kind, season: found(own) }));
     match spec {
         ForecasterSpec::Naive => local(FittedForecaster::Naive(Naive)),
         ForecasterSpec::SeasonalNaive { season: own } => {
-            local(FittedForecaster::SeasonalNaive(SeasonalNaive { season: own.or(season).unwrap_or(1) }))
+            local(FittedForecaster::SeasonalNaive(SeasonalNaive { season: found(*own) }))
         }
         ForecasterSpec::RidgeLags(p) => {
-            let season = p.season.or(season).unwrap_or(1);
-            local(FittedForecaster::RidgeLags(RidgeLags { params: p.clone(), season, second: 0 }))
+            local(FittedForecaster::RidgeLags(RidgeLags { params: p.clone(), season: found(p.season), second: 0 }))
         }
         ForecasterSpec::SeasonalMedian { season } => alone(LocalKind::SeasonalMedian, *season),
         ForecasterSpec::Theta { season } => alone(LocalKind::Theta, *season),

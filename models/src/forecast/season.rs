@@ -1,9 +1,14 @@
 use super::local::context_for;
+use super::series::TrainSeries;
 use foreglow_core::stats::{detect_season, detect_season_among};
 use foreglow_core::{DAY_MS, History, Step};
+use std::collections::BTreeMap;
 
 /// The season is looked for up to this lag: a day of minutes.
 pub(super) const LONGEST: usize = 1440;
+
+/// Series whose season is looked at to find that of all, at most.
+const ASKED: usize = 32;
 
 /// How many past values a forecaster with this season reads; one whose season is not known reads enough to find a day of
 /// minutes.
@@ -11,13 +16,34 @@ pub(super) fn context(season: Option<usize>) -> usize {
     context_for(season.unwrap_or(768))
 }
 
-/// The season of a history in steps, 1 = none: a day where the step divides one and the data bear it out, else by
-/// autocorrelation; at most `longest` steps.
-pub(super) fn of_history(history: &History<'_>, longest: usize) -> usize {
-    let day = DAY_MS / history.step.ms();
-    let whole = DAY_MS % history.step.ms() == 0 && day > 1 && day as usize <= longest;
-    let known = whole.then(|| detect_season_among(history.values, &[day as usize])).flatten();
-    known.or_else(|| detect_season(history.values, longest)).unwrap_or(1)
+/// The season of a history in steps, 1 = none: a day (of steps of a day a week) where the step divides it and the data bear
+/// it out, else by autocorrelation, at most [`LONGEST`] steps, else the day all the same where two of them are there: whether
+/// it helps is for those to say who try their members.
+pub(super) fn of_history(history: &History<'_>) -> usize {
+    let calendar = calendar(history.step);
+    let known = calendar.and_then(|m| detect_season_among(history.values, &[m]));
+    let there = calendar.filter(|m| history.values.len() >= 2 * m);
+    known.or_else(|| detect_season(history.values, LONGEST)).or(there).unwrap_or(1)
+}
+
+/// Steps of the day, or of the week for steps of a day; none where the step does not divide it, or more often than
+/// [`LONGEST`].
+fn calendar(step: Step) -> Option<usize> {
+    let cycle = if step.ms() < DAY_MS { DAY_MS } else { 7 * DAY_MS };
+    let steps = (cycle / step.ms()) as usize;
+    (cycle % step.ms() == 0 && (2..=LONGEST).contains(&steps)).then_some(steps)
+}
+
+/// The season that most series have, 1 = none: of members that are told theirs.
+pub(super) fn of_series(series: &[TrainSeries<'_>]) -> usize {
+    let mut counts = BTreeMap::new();
+    for s in series.iter().step_by(series.len().div_ceil(ASKED).max(1)) {
+        let values = &s.values[s.values.len().saturating_sub(context(None))..];
+        let last = s.start.plus((s.values.len() as i64 - 1) * s.step.ms());
+        *counts.entry(of_history(&History { values, last, step: s.step })).or_insert(0usize) += 1;
+    }
+    // Of equally many the longest.
+    counts.into_iter().max_by_key(|(_, n)| *n).map_or(1, |(m, _)| m)
 }
 
 /// Steps of a week where a day is the season, else 0.

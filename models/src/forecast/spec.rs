@@ -190,6 +190,11 @@ impl ForecasterSpec {
         }
     }
 
+    /// Whether it looks for the season of each history where none is given.
+    pub fn finds_season(&self) -> bool {
+        matches!(self, Self::AutoLocal(_) | Self::Ensemble(_) | Self::Lstm(_))
+    }
+
     /// Whether it is fitted once over many series; the others estimate from each history they are given.
     pub fn is_global(&self) -> bool {
         matches!(self, Self::Lstm(_) | Self::Ensemble(_))

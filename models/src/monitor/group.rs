@@ -4,9 +4,9 @@ use super::incident::Watch;
 use super::intake::{Closed, Intake, Taken, Verdict};
 use super::kind::absent;
 use super::observation::{GroupInfo, Observation, SignalHistory, SignalScore, StepResult, StepStatus};
+use super::past::Past;
 use super::presence::Presence;
 use super::recent::{Recent, Recorded};
-use super::ring::Ring;
 use super::suppress::Suppressions;
 use crate::pipeline::{Pipeline, RowScore, ScoreState};
 use foreglow_core::{AlertLine, Labels, MetricKey, Row, Step, Timestamp};
@@ -38,7 +38,7 @@ pub(super) struct Context<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scorer {
     pub(super) state: ScoreState,
-    pub(super) history: Ring,
+    pub(super) history: Past,
     pub(super) line: AlertLine,
 }
 
@@ -304,7 +304,7 @@ impl Scorer {
         let start = if pipeline.is_online() { 0 } else { signals };
         Self {
             state: pipeline.new_state(group, start, step),
-            history: Ring::new(start, pipeline.history_len(step)),
+            history: Past::new(start, pipeline.history_len(step)),
             line: pipeline.alert_line(group, step),
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Recorded {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recent {
     said: VecDeque<Recorded>,
-    sent: Ring,
+    sent: Ring<f64>,
 }
 
 /// The flat form of [`Recent`], but for its numbers.

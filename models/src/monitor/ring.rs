@@ -1,32 +1,45 @@
+/// A value in a [`Ring`].
+pub(super) trait Cell: Copy {
+    const MISSING: Self;
+}
+
+impl Cell for f64 {
+    const MISSING: Self = Self::NAN;
+}
+
+impl Cell for f32 {
+    const MISSING: Self = Self::NAN;
+}
+
 /// The newest values of several signals on one grid, oldest overwritten; signal-major, NaN = missing.
 ///
 /// Grows by doubling up to its bound, so that young groups are small.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ring {
+pub(super) struct Ring<T> {
     bound: usize,
     capacity: usize,
     signals: usize,
     /// Slot of the next row.
     head: usize,
     len: usize,
-    values: Vec<f64>,
+    values: Vec<T>,
 }
 
 /// Rows a new ring has room for.
 const FIRST: usize = 32;
 
-impl Ring {
+impl<T: Cell> Ring<T> {
     pub(super) fn new(signals: usize, bound: usize) -> Self {
         let bound = bound.max(1);
         let capacity = FIRST.min(bound);
-        Self { bound, capacity, signals, head: 0, len: 0, values: vec![f64::NAN; signals * capacity] }
+        Self { bound, capacity, signals, head: 0, len: 0, values: vec![T::MISSING; signals * capacity] }
     }
 
     /// From saved rows: `values` holds each signal's values, oldest first, one signal after another.
-    pub(super) fn from_values(signals: usize, bound: usize, values: &[f64]) -> Self {
+    pub(super) fn from_values(signals: usize, bound: usize, values: &[T]) -> Self {
         let mut ring = Self::new(signals, bound);
         if let Some(len) = values.len().checked_div(signals) {
-            let mut row = vec![f64::NAN; signals];
+            let mut row = vec![T::MISSING; signals];
             for i in 0..len {
                 for (s, v) in row.iter_mut().enumerate() {
                     *v = values[s * len + i];
@@ -40,10 +53,10 @@ impl Ring {
     /// More signals, missing so far.
     pub(super) fn grow(&mut self, signals: usize) {
         self.signals = self.signals.max(signals);
-        self.values.resize(self.signals * self.capacity, f64::NAN);
+        self.values.resize(self.signals * self.capacity, T::MISSING);
     }
 
-    pub(super) fn push(&mut self, row: &[f64]) {
+    pub(super) fn push(&mut self, row: &[T]) {
         debug_assert_eq!(row.len(), self.signals);
         if self.len == self.capacity && self.capacity < self.bound {
             self.widen();
@@ -57,26 +70,52 @@ impl Ring {
 
     /// `n` missing rows, in time of at most the bound.
     pub(super) fn push_missing(&mut self, n: usize) {
-        let row = vec![f64::NAN; if n == 0 { 0 } else { self.signals }];
+        let row = vec![T::MISSING; if n == 0 { 0 } else { self.signals }];
         for _ in 0..n.min(self.bound) {
             self.push(&row);
         }
     }
 
     /// One signal's values, oldest first.
-    pub(super) fn series(&self, signal: usize) -> impl Iterator<Item = f64> + '_ {
+    pub(super) fn series(&self, signal: usize) -> impl Iterator<Item = T> + '_ {
         let base = signal * self.capacity;
         let start = (self.head + self.capacity - self.len) % self.capacity;
         (0..self.len).map(move |i| self.values[base + (start + i) % self.capacity])
     }
 
+    /// Whether the next row overwrites the first slot of a ring that will not grow.
+    pub(super) fn begins_again(&self) -> bool {
+        self.len == self.bound && self.head == 0
+    }
+
+    /// Applies `change` to every value of a signal that is kept.
+    pub(super) fn update(&mut self, signal: usize, change: impl Fn(T) -> T) {
+        for v in &mut self.values[signal * self.capacity..(signal + 1) * self.capacity] {
+            *v = change(*v);
+        }
+    }
+
+    /// The slot of the next row: with the values, oldest first, all there is to it.
+    pub(super) fn head(&self) -> usize {
+        self.head
+    }
+
+    /// Moves the values so that the next row goes into this slot, as before they were saved. Only full rings turn.
+    pub(super) fn turn_to(&mut self, head: usize) {
+        if self.len == self.capacity && head < self.capacity {
+            let by = (head + self.capacity - self.head) % self.capacity;
+            self.values.chunks_exact_mut(self.capacity).for_each(|signal| signal.rotate_right(by));
+            self.head = head;
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<f64>()
+        self.values.capacity() * size_of::<T>()
     }
 
     fn widen(&mut self) {
         let capacity = (self.capacity * 2).min(self.bound);
-        let mut values = vec![f64::NAN; self.signals * capacity];
+        let mut values = vec![T::MISSING; self.signals * capacity];
         for s in 0..self.signals {
             for (i, v) in self.series(s).enumerate() {
                 values[s * capacity + i] = v;
@@ -96,7 +135,7 @@ mod tests {
     proptest! {
         #[test]
         fn keeps_the_newest(rows in proptest::collection::vec((0usize..3, -9i32..9), 0..200), bound in 1usize..90) {
-            let mut ring = Ring::new(2, bound);
+            let mut ring = Ring::<f64>::new(2, bound);
             let mut plain: Vec<f64> = Vec::new();
             for (gap, v) in &rows {
                 ring.push_missing(*gap);
@@ -117,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_gap_of_years_costs_no_more_than_the_ring() {
-        let mut ring = Ring::new(1, 64);
+        let mut ring = Ring::<f64>::new(1, 64);
         ring.push(&[1.0]);
         ring.push_missing(usize::MAX);
         assert!(ring.series(0).all(f64::is_nan) && ring.series(0).count() == 64);

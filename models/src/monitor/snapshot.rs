@@ -5,9 +5,9 @@ use super::group::{Group, Last, Listening, Scorer};
 use super::incident::Watch;
 use super::intake::{OpenStep, Taken};
 use super::observation::StepStatus;
+use super::past::Past;
 use super::presence::Presence;
 use super::recent::{Recent, RecentParts};
-use super::ring::Ring;
 use crate::ModelError;
 use crate::artifact::TensorMap;
 use crate::pipeline::Pipeline;
@@ -84,8 +84,8 @@ pub(super) fn encode(group: &Group, pipeline: &Pipeline) -> Result<Vec<u8>, Mode
     if let Some(s) = &judge.scorer {
         let signals = s.state.signals();
         put("state", s.state.numbers.clone());
-        put("history", (0..signals).flat_map(|i| s.history.series(i)).collect());
         put("signals", vec![signals as f64]);
+        s.history.save(&mut map);
     }
     map.encode()
 }
@@ -176,10 +176,6 @@ fn scorer(
     for (column, key) in group.intake.keys.iter().take(signals).enumerate() {
         pipeline.bind(&mut state, column, key);
     }
-    let values = map.f64s("history")?.1;
-    if signals > 0 && !values.len().is_multiple_of(signals) {
-        return Err(ModelError::artifact("group state", "its history is cut; it is damaged"));
-    }
-    let history = Ring::from_values(signals, pipeline.history_len(step), values);
+    let history = Past::load(map, signals, pipeline.history_len(step))?;
     Ok(Scorer { state, history, line: pipeline.alert_line(labels, step) })
 }

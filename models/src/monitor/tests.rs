@@ -384,10 +384,11 @@ fn state_of_another_shape_is_refused() {
 #[test]
 fn an_online_series_stays_small() {
     let mut m = monitor();
-    for i in 0..3000 {
+    for i in 0..6000 {
         m.observe(&batch(&[("cpu", "a", at(i), wave(i, "cpu"))]), at(i));
     }
     let bytes = m.bytes_of(r#"{host="a"}"#).unwrap();
-    assert!(bytes <= 16 * 1024, "{bytes} bytes");
-    assert!(bytes > 8 * 1024);
+    // Two thirds of it is what forecasts are made from: nearly three days of minutes.
+    assert!(bytes <= 25 * 1024, "{bytes} bytes");
+    assert!(bytes > 16 * 1024);
 }

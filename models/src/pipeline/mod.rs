@@ -29,9 +29,9 @@ use foreglow_core::{AlertLine, Forecaster, Labels, MetricKey, Row, Seed, Step};
 use rules::SignalRule;
 use serde::{Deserialize, Serialize};
 
-/// Most past values a signal that a monitor keeps where nothing asks for more: ten days of 15-minute steps fit, and a
-/// series with its baseline and the monitor's own books stays under 16 KiB.
-const LONGEST_HISTORY: usize = 960;
+/// Most past values a signal that a monitor keeps where nothing asks for more: what the automatic choice looks at, so that
+/// it forecasts a day of minutes as well as a backtest says. In single precision these are 16 KiB a signal.
+const LONGEST_HISTORY: usize = 4096;
 
 /// One column of a fitted pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,9 +133,10 @@ impl Pipeline {
 
     /// How many past values a signal a monitor keeps for forecasts.
     pub fn history_len(&self, step: Step) -> usize {
+        // The automatic choice takes what is there, the others say what they need.
         let asked = match self.forecaster() {
-            Some(f @ (FittedForecaster::Lstm(_) | FittedForecaster::Ensemble(_))) => f.context(),
-            _ => 0,
+            Some(FittedForecaster::AutoLocal(_)) | None => 0,
+            Some(f) => f.context(),
         };
         (14 * step.per_day()).clamp(256, LONGEST_HISTORY).max(asked)
     }

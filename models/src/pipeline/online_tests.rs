@@ -177,9 +177,9 @@ fn states_grow_save_and_stay_small() {
     let mut state = p.new_state(&group, 1, step);
     p.grow(&mut state, 3);
     assert_eq!(state, p.new_state(&group, 3, step));
-    let bytes = (p.new_state(&group, 101, step).numbers.len() - p.new_state(&group, 100, step).numbers.len()) * 8
-        + p.history_len(step) * 8;
-    assert!(bytes <= 16 * 1024, "{bytes} bytes a series");
+    let bytes = (p.new_state(&group, 101, step).numbers.len() - p.new_state(&group, 100, step).numbers.len()) * 8;
+    assert!(bytes <= 5 * 1024, "{bytes} bytes a series, and the past");
+    assert_eq!(p.history_len(step), 4096);
     assert_eq!(p.restore_state(&group, 3, step, state.numbers.clone()).unwrap(), state);
     assert!(p.restore_state(&group, 2, step, state.numbers.clone()).is_err());
     let (mut w, mut c) = (TensorMap::default(), TensorMap::default());

@@ -34,7 +34,8 @@ pub struct ForecastOptions {
     /// Series end with their last test row, and only windows inside test rows count: as many as fit, whatever `plan` says
     /// of their number.
     pub within_test: bool,
-    /// Season in steps, of models and of the scale of MASE; `None` = [`calendar_season`] of each series' step.
+    /// Season in steps, of models and of the scale of MASE; `None` = [`calendar_season`] of each series' step, and for models
+    /// that find a season themselves the one that they find.
     pub season: Option<usize>,
     /// When global models are fitted anew.
     pub refit: Refit,

@@ -55,7 +55,6 @@ pub(super) fn fit_all(
 ) -> Result<BTreeMap<Step, Fitted>, TrainError> {
     let mut out = BTreeMap::new();
     for group in groups {
-        let season = Some(group.season);
         let spec = match model {
             Contender::Fit(spec) => spec,
             Contender::Ready(fitted, _) => {
@@ -63,6 +62,8 @@ pub(super) fn fit_all(
                 continue;
             }
         };
+        // Who finds a season does so here, too, as what is served does; the others are shown with the season of the scale.
+        let season = options.season.or((!spec.finds_season()).then_some(group.season));
         if !spec.is_global() {
             let fitted = fit(spec, &[], season, options.seed, &|_| ())?.forecaster;
             out.insert(group.step, vec![(0, fitted)]);

@@ -1,6 +1,6 @@
 use super::correlation::autocorrelation;
 
-/// Fewest whole cycles that count as a repetition.
+/// Fewest whole cycles that a season is looked for in; of one that is asked for, two must be there.
 const CYCLES: usize = 3;
 /// A season must explain at least this share of the variance of cycles that its profile has not seen.
 const SKILL: f64 = 0.15;
@@ -31,7 +31,7 @@ pub fn detect_season(values: &[f64], max_lag: usize) -> Option<usize> {
     detect_season_among(&filled, &peaks)
 }
 
-/// The best of given season lengths by the rule of [`detect_season`]; lengths below 2 or above a third of the series are
+/// The best of given season lengths by the rule of [`detect_season`]; lengths below 2 or above half of the series are
 /// passed over. For data whose step suggests a day or a week.
 pub fn detect_season_among(values: &[f64], candidates: &[usize]) -> Option<usize> {
     let filled = interpolate(values)?;
@@ -47,11 +47,11 @@ pub fn detect_season_among(values: &[f64], candidates: &[usize]) -> Option<usize
 /// Share of variance that the mean profile of all other cycles explains of each cycle (leave one cycle out), after a
 /// centred moving average of one period is taken off: 1 for a perfect repetition, about 0 or below for noise.
 ///
-/// `None` for a period below 2, fewer than three whole cycles, or a series without variance. Whole cycles are counted
+/// `None` for a period below 2, fewer than two whole cycles, or a series without variance. Whole cycles are counted
 /// back from the end. Missing values are interpolated. O(n).
 pub fn season_skill(values: &[f64], period: usize) -> Option<f64> {
     let cycles = values.len().checked_div(period)?;
-    if period < 2 || cycles < CYCLES {
+    if period < 2 || cycles < 2 {
         return None;
     }
     let filled = interpolate(values)?;
