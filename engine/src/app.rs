@@ -1,6 +1,7 @@
 //! The server from its parts: [`run`] serves until it is told to stop.
 
 use crate::EngineError;
+use crate::autopilot;
 use crate::clock::Clock;
 use crate::compute::Compute;
 use crate::config::Config;
@@ -170,6 +171,7 @@ pub async fn run_with_clock(
         tokio::spawn(look(app.clone())),
         tokio::spawn(prune(app.clone())),
         tokio::spawn(watch_triggers(app.clone())),
+        tokio::spawn(autopilot::fly(app.clone(), app.config.auto.clone())),
     ];
     let signal = async move {
         shutdown.await;

@@ -34,6 +34,9 @@ pub struct Config {
     pub limits: Limits,
     /// How long things are kept.
     pub retain: Retain,
+    /// Who makes the changes of studies in mode `auto`.
+    #[serde(skip_serializing_if = "Auto::is_default")]
+    pub auto: Auto,
     /// Who may call, as `[[token]]`. Default: everybody.
     #[serde(rename = "token", skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<Token>,
@@ -52,6 +55,7 @@ impl Default for Config {
             log: LogFormat::default(),
             limits: Limits::default(),
             retain: Retain::default(),
+            auto: Auto::default(),
             tokens: Vec::new(),
         }
     }
@@ -130,6 +134,33 @@ pub struct Retain {
 impl Default for Retain {
     fn default() -> Self {
         Self { results: days(7), history: days(30), groups: days(30) }
+    }
+}
+
+/// The hook that makes the changes of studies in mode `auto`: the operator's own, so it stands here and not in studies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auto {
+    /// `http://` address that each change is posted to; an answer 2xx means that it runs now. Default none: there is no
+    /// mode `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// Sent to it as bearer token. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// How often studies are asked what they want to change. Default 10s.
+    pub every: Step,
+}
+
+impl Default for Auto {
+    fn default() -> Self {
+        Self { webhook: None, token: None, every: n_of(10_000) }
+    }
+}
+
+impl Auto {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -243,6 +274,11 @@ impl Config {
             && !(r.is_finite() && r > 0.0)
         {
             return Err(EngineError::config("limits.samples_per_second", format!("is {r}: give a number above 0")));
+        }
+        if let Some(url) = self.auto.webhook.as_ref().filter(|u| !u.starts_with("http://")) {
+            let problem =
+                format!("is {url:?}: give an http:// address, of a proxy on this machine where more is needed");
+            return Err(EngineError::config("auto.webhook", problem));
         }
         for (i, t) in self.tokens.iter().enumerate() {
             if t.sha256.len() != 64 || !t.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {

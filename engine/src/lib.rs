@@ -4,6 +4,7 @@
 //! deliberately absent.
 
 mod app;
+mod autopilot;
 mod clock;
 mod compute;
 mod config;
@@ -21,7 +22,7 @@ mod view;
 
 pub use app::{run, run_with_clock};
 pub use clock::Clock;
-pub use config::{Config, Horizon, Limits, LogFormat, Retain, Role, Token};
+pub use config::{Auto, Config, Horizon, Limits, LogFormat, Retain, Role, Token};
 pub use error::EngineError;
 pub use http::{decode_batch, openapi_json};
 pub use telemetry::init_log;

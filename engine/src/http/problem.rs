@@ -142,6 +142,7 @@ impl From<SearchError> for Problem {
                 let state = problem.strip_prefix("is already ").and_then(|p| p.split(':').next()).unwrap_or("unknown");
                 Self::conflict("wrong_state", state, detail)
             }
+            SearchError::HeldBack { .. } => Self::conflict("held_back", "held_back", detail),
             SearchError::Budget { .. } => Self::conflict("budget_spent", "budget_spent", detail),
             SearchError::Study { field, .. } => Self::meaningless("invalid_study", detail).at(format!("/{field}")),
             SearchError::Parameter { .. } | SearchError::Space { .. } => {

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Kinds that can be asked for.
-const KINDS: [&str; 5] = ["score", "incident", "change", "configuration", "recommendation"];
+const KINDS: [&str; 7] = ["score", "incident", "change", "configuration", "recommendation", "trigger", "auto"];
 
 fn write(e: &Event) -> sse::Event {
     sse::Event::default().id(e.id.to_string()).event(e.kind).data(&e.data)

@@ -6,7 +6,9 @@ use crate::tuner::{Completion, Entry, StudyState};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use foreglow_search::{Assignment, Measurement, MetricValue, StudySpec, Trial, TrialState, Trigger, Value};
+use foreglow_search::{
+    Assignment, Context, Measurement, MetricValue, Mode, StudySpec, Trial, TrialState, Trigger, Value,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,8 +39,18 @@ pub(crate) struct StudyBody {
     /// `{trials}`; default no limit.
     #[schema(value_type = Option<Object>)]
     budget: Option<()>,
-    /// `observe` or `recommend` (default).
+    /// Further objectives, like `objective`; `nsga2` weighs them.
+    #[schema(value_type = Option<Vec<Object>>)]
+    also: Option<Vec<()>>,
+    /// Rules between parameters that every suggestion keeps, such as `min_conn < max_conn`.
+    rules: Option<Vec<String>>,
+    /// `observe`, `recommend` (default), `canary` or `auto`.
     mode: Option<String>,
+    /// For `canary` and `auto`: `{confidence, stop_after, cooldown_ms, restarts_per_day}`.
+    #[schema(value_type = Option<Object>)]
+    safety: Option<()>,
+    /// After how many trials the current configuration is measured again; 0 never. Default 10.
+    remeasure_every: Option<usize>,
     /// `configuration` (default), or `allocation`: load weights of agents, numbers of instances.
     kind: Option<String>,
     /// What opens and resumes it: `{degraded, limit, workload: 0.2, every: "7d", trials, wait, cooldown: "1h"}`.
@@ -74,6 +86,8 @@ pub(crate) struct Study {
     completed: usize,
     /// The trial with the best measured value; under noise it promises too much, see /v1/recommendations.
     best_measured: Option<u64>,
+    /// Trials that no other beats in all objectives; empty where there is one objective.
+    pareto: Vec<u64>,
     /// All trials by number.
     #[schema(value_type = Vec<Object>)]
     trials: Vec<Trial>,
@@ -90,6 +104,7 @@ impl Study {
             suggested: e.study.suggested(),
             completed,
             best_measured: e.study.best_measured().map(|t| t.id),
+            pareto: if e.study.spec().also.is_empty() { Vec::new() } else { e.study.pareto() },
             trials: e.study.trials().to_vec(),
             spec: e.study.spec().clone(),
         }
@@ -102,6 +117,10 @@ impl Study {
 pub(crate) struct SuggestBody {
     /// The same client gets its pending trial again until it is completed.
     client_id: String,
+    /// What surrounds the coming trial, where that is known: workload, version, host.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    context: Option<Context>,
 }
 
 /// A measurement.
@@ -196,6 +215,11 @@ pub(crate) async fn create(
     caller: Caller,
     Json(spec): Json<StudySpec>,
 ) -> Result<Response, Problem> {
+    if spec.mode == Mode::Auto && app.config.auto.webhook.is_none() {
+        let detail =
+            "mode auto needs a hook that makes the changes: set webhook under [auto] in the server's configuration";
+        return Err(Problem::meaningless("no_webhook", detail).at("/mode"));
+    }
     let (entry, new) = app.slow(move |app| app.tuner.create(&caller.tenant, spec, app.clock.now())).await?;
     Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &Study::of(entry)))
 }
@@ -228,7 +252,7 @@ pub(crate) async fn one(
 /// The next configuration to try.
 #[utoipa::path(post, path = "/v1/studies/{id}/suggest", tag = "tuning", params(("id" = String, Path)),
     request_body = SuggestBody, responses((status = 200, description = "A trial", body = Object),
-        (status = 409, description = "Stopped, or the budget is spent", body = ProblemBody), (status = 404, body = ProblemBody)))]
+        (status = 409, description = "Stopped, held back for safety, or the budget is spent", body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn suggest(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -239,7 +263,7 @@ pub(crate) async fn suggest(
         let problem = Problem::meaningless("invalid_client", "client_id is to have 1 to 128 characters");
         return Err(problem.at("/client_id"));
     }
-    Ok(ok(&app.slow(move |app| app.tuner.suggest(&caller.tenant, &id, &b.client_id)).await?))
+    Ok(ok(&app.slow(move |app| app.tuner.suggest(&caller.tenant, &id, &b.client_id, b.context)).await?))
 }
 
 /// Adds a measurement to a pending trial.
@@ -280,7 +304,7 @@ pub(crate) async fn complete(
     Ok(ok(&app.slow(move |app| app.tuner.complete(&caller.tenant, &id, n, completion)).await?))
 }
 
-/// Ends a pending trial without a measurement.
+/// Ends a pending trial without a measurement: it says nothing of its configuration, as one that failed does.
 #[utoipa::path(post, path = "/v1/studies/{id}/trials/{n}/stop", tag = "tuning",
     params(("id" = String, Path), ("n" = u64, Path)), request_body = StopBody,
     responses((status = 200, description = "The trial", body = Object), (status = "4XX", body = ProblemBody)))]

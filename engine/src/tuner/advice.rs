@@ -9,7 +9,7 @@ use crate::http::Problem;
 use crate::store::{ConfigurationRow, ask};
 use foreglow_core::{MetricKey, Selector, Timestamp};
 use foreglow_search::recommend::{Recommendation, Status};
-use foreglow_search::{Advice, AdviceOptions, Assignment, Measurement, Trial, assignment_key};
+use foreglow_search::{Advice, AdviceOptions, Assignment, Mark, Measurement, Trial, assignment_key};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,19 +67,25 @@ impl Tuner {
         if let Some(id) = study {
             self.entry(tenant, id)?;
         }
-        let mut reasons = Vec::new();
-        for e in self.list(tenant).iter().filter(|e| study.is_none_or(|s| s == e.id)) {
+        let (mut reasons, mut frozen) = (Vec::new(), Vec::new());
+        let asked: Vec<Entry> = self.list(tenant).into_iter().filter(|e| study.is_none_or(|s| s == e.id)).collect();
+        for e in &asked {
             if let Err(reason) = self.advise(tenant, &e.id, now)? {
                 reasons.push(format!("study {:?}: {reason}", e.study.spec().name));
             }
+            if self.frozen(tenant, e, now)?.is_some() {
+                frozen.push(e.id.clone());
+            }
         }
-        if reasons.is_empty() {
+        if asked.is_empty() {
             reasons.push("there is no study: POST /v1/studies".to_owned());
         }
         self.verify_applied(tenant, now)?;
+        // Inside a freeze nothing is recommended, whatever was before it.
+        let hidden = |v: &Kept| v.recommendation.status == Status::Proposed && frozen.contains(&v.study_id);
         let all = lock(&self.kept)
             .iter()
-            .filter(|(k, v)| k.0 == tenant && study.is_none_or(|s| s == v.study_id))
+            .filter(|(k, v)| k.0 == tenant && study.is_none_or(|s| s == v.study_id) && !hidden(v))
             .map(|(_, v)| v.clone())
             .collect();
         Ok((all, reasons.join("; ")))
@@ -111,8 +117,17 @@ impl Tuner {
                 Ok(Err(none_because))
             }
             Advice::Change(r) => {
+                let id = r.id.clone();
                 self.keep(tenant, &e, *r, now)?;
-                Ok(Ok(()))
+                let over = |k: &Kept| match k.recommendation.status {
+                    Status::Rejected => Some("was rejected"),
+                    Status::Expired => Some("has expired"),
+                    _ => None,
+                };
+                let over = lock(&self.kept).get(&(tenant.to_owned(), id.clone())).and_then(over);
+                Ok(over.map_or(Ok(()), |how| {
+                    Err(format!("what it recommends, {id}, {how}, and nothing has been measured since: try more"))
+                }))
             }
         }
     }
@@ -187,7 +202,7 @@ impl Tuner {
     }
 
     /// When a freeze of the study's entity ends.
-    fn frozen(&self, tenant: &str, e: &Entry, now: Timestamp) -> Result<Option<Timestamp>, EngineError> {
+    pub(super) fn frozen(&self, tenant: &str, e: &Entry, now: Timestamp) -> Result<Option<Timestamp>, EngineError> {
         let objective = MetricKey::new(&e.study.spec().objective.metric, e.entity());
         let tenant = tenant.to_owned();
         self.store.wait(move |c| {
@@ -209,7 +224,17 @@ impl Tuner {
         let key = (tenant.to_owned(), id.to_owned());
         let unknown = || Problem::not_found(format!("there is no recommendation {id:?}"));
         let study = lock(&self.kept).get(&key).map(|k| k.study_id.clone()).ok_or_else(unknown)?;
-        self.expire(tenant, &study, d.at)?;
+        // By the clock: `at` is what the caller says.
+        let now = self.clock.now();
+        self.expire(tenant, &study, now)?;
+        if d.status == Status::Accepted {
+            let entry = self.entry(tenant, &study)?;
+            let e = lock(&entry).clone();
+            if let Some(until) = self.frozen(tenant, &e, now)? {
+                let detail = format!("nothing is accepted inside a freeze, which lasts until {until}");
+                return Err(Problem::conflict("frozen", "frozen", detail));
+            }
+        }
         let mut next = lock(&self.kept).get(&key).cloned().ok_or_else(unknown)?;
         let state = format!("{:?}", next.recommendation.status).to_lowercase();
         if pass(&mut next, d.status, d.at, d.by.as_deref()).is_err() {
@@ -286,8 +311,13 @@ impl Tuner {
         let before = gathered.cut_before(e, at, &from)?.filter(|t| live_trials::unusable(Some(t)).is_none());
         let load = before.as_ref().zip(after.as_ref()).and_then(|(b, a)| gathered.without_load(e, b, a));
         let before = before.and_then(|t| t.measurement).or_else(|| measured_of(e, &from));
+        let over = after.as_ref().is_some_and(|t| t.finished);
+        let disturbed = after.as_ref().is_some_and(|t| t.marks.contains(&Mark::TwoChanges));
         let after = after.and_then(|t| t.measurement);
-        Ok(judge(r, spec.objective.goal, &spec.guard_rails, [before.as_ref(), after.as_ref()], load))
+        let v = judge(r, spec.objective.goal, &spec.guard_rails, [before.as_ref(), after.as_ref()], load);
+        // An incident may be what the change did; another change is not.
+        let v = if disturbed { v.disturbed() } else { v };
+        Ok(if over { v.over() } else { v })
     }
 }
 
@@ -316,7 +346,7 @@ fn pass(k: &mut Kept, status: Status, at: Timestamp, by: Option<&str>) -> Result
 }
 
 /// The configuration from which a recommendation counts.
-fn before_change(r: &Recommendation) -> Assignment {
+pub(super) fn before_change(r: &Recommendation) -> Assignment {
     let mut out = r.parameters.clone();
     for c in &r.rollback {
         match &c.to {

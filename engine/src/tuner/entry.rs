@@ -4,7 +4,7 @@ use foreglow_core::{Labels, Timestamp};
 use foreglow_search::{Advice, Measurement, Study, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// Whether a study goes on.
@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) reports: BTreeMap<u64, Vec<Measurement>>,
     /// The start of the last configuration that became a trial (or never can).
     pub(crate) absorbed: Option<Timestamp>,
+    /// Suggested trials that metrics completed, until their client completes them.
+    pub(crate) by_metrics: BTreeSet<u64>,
     /// The last trigger that went off.
     pub(crate) trigger: Option<Trigger>,
     /// The newest thing that each kind of trigger spoke of: it does not go off twice for it.
@@ -50,6 +52,8 @@ struct Saved {
     study: Box<RawValue>,
     reports: BTreeMap<u64, Vec<Measurement>>,
     absorbed: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    by_metrics: BTreeSet<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trigger: Option<Trigger>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -73,6 +77,7 @@ impl Entry {
             created_at: now,
             reports: BTreeMap::new(),
             absorbed: None,
+            by_metrics: BTreeSet::new(),
             trigger: None,
             seen: BTreeMap::new(),
             looked: None,
@@ -85,10 +90,11 @@ impl Entry {
         Labels::new(&self.study.spec().entity)
     }
 
-    /// The metrics a trial needs: objective, guard-rails, workload.
+    /// The metrics a trial needs: objectives, guard-rails, workload.
     pub(crate) fn metrics(&self) -> Vec<String> {
         let spec = self.study.spec();
         let mut names = vec![spec.objective.metric.clone()];
+        names.extend(spec.also.iter().map(|o| o.metric.clone()));
         names.extend(spec.guard_rails.iter().map(|g| g.metric.clone()));
         names.extend(spec.workload.clone());
         names.sort();
@@ -114,6 +120,7 @@ impl Entry {
             study: RawValue::from_string(self.study.to_json()?)?,
             reports: self.reports.clone(),
             absorbed: self.absorbed,
+            by_metrics: self.by_metrics.clone(),
             trigger: self.trigger.clone(),
             seen: self.seen.clone(),
         })?)
@@ -132,6 +139,7 @@ impl Entry {
             created_at: s.created_at,
             reports: s.reports,
             absorbed: s.absorbed,
+            by_metrics: s.by_metrics,
             trigger: s.trigger,
             seen: s.seen,
             looked: None,
@@ -145,7 +153,7 @@ pub(crate) fn mean_of(reports: &[Measurement]) -> Option<Measurement> {
     if reports.len() < 2 {
         return reports.first().cloned();
     }
-    let names: std::collections::BTreeSet<&String> = reports.iter().flat_map(|r| r.metrics.keys()).collect();
+    let names: BTreeSet<&String> = reports.iter().flat_map(|r| r.metrics.keys()).collect();
     let mean_error = |values: Vec<f64>| {
         let se = foreglow_core::stats::std_dev(&values) / (values.len() as f64).sqrt();
         (foreglow_core::stats::mean(&values), se.is_finite().then_some(se))

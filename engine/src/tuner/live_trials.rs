@@ -8,7 +8,7 @@ use crate::store::{HistoryRow, ask};
 use foreglow_core::{Labels, MetricKey, Selector, Step, TimeRange, Timestamp};
 use foreglow_search::cut::{Configuration, CutInput, CutTrial, MetricSeries, cut};
 use foreglow_search::experiment::{BlockMean, Samples, block_means};
-use foreglow_search::{Aggregate, Assignment, Mark, TrialState, assignment_key};
+use foreglow_search::{Aggregate, AppliedChange, Assignment, Mark, TrialState, assignment_key};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
@@ -137,6 +137,7 @@ impl Gathered {
             metrics,
             step,
             objective: &spec.objective,
+            also: &spec.also,
             guard_rails: &spec.guard_rails,
             workload: spec.workload.as_deref(),
             incidents: &self.incidents,
@@ -181,6 +182,16 @@ impl Gathered {
         self.metrics.get(name).map(|(t, v)| (t.as_slice(), v.as_slice()))
     }
 
+    /// The changes of configuration, the first one not being one, with what each took.
+    pub(super) fn changes_made(&self, entry: &Entry) -> Vec<AppliedChange> {
+        let space = entry.study.space();
+        let known = |c: &Configuration| space.canonical(&c.parameters).ok();
+        let change = |w: &[Configuration]| {
+            Some(AppliedChange { at: w[1].since, cost: super::cost_of(space, &known(&w[0])?, &known(&w[1])?)? })
+        };
+        self.configurations.windows(2).filter_map(change).collect()
+    }
+
     /// The configuration that runs now.
     pub(super) fn running(&self) -> Option<&Configuration> {
         self.configurations.last()
@@ -201,10 +212,12 @@ pub(super) fn absorb(entry: &mut Entry, gathered: &Gathered) -> Result<bool, Eng
         // A configuration outside the space, or one without any value, teaches nothing.
         if let (Ok(parameters), Some(m)) = (entry.study.space().canonical(&t.parameters), &t.measurement) {
             match pending(entry, &parameters).filter(|_| t.marks.is_empty()) {
+                // What its client reports counts more, and comes when it completes the trial.
+                Some(id) if entry.reports.contains_key(&id) => {}
                 Some(id) => {
                     entry.study.set_context(id, t.context.clone())?;
                     entry.study.tell(id, m.clone())?;
-                    entry.reports.remove(&id);
+                    entry.by_metrics.insert(id);
                 }
                 None => {
                     entry.study.add(&parameters, Some(m.clone()), t.context.clone(), t.marks.clone())?;
@@ -249,6 +262,7 @@ pub(super) fn unusable(t: Option<&CutTrial>) -> Option<String> {
         Mark::TwoChanges => "something else changed meanwhile".into(),
         Mark::Incident => "an incident overlapped it".into(),
         Mark::NoData => "the objective was missing all the time".into(),
+        Mark::Stopped => "it was stopped".into(),
         Mark::Contradicted => "other measurements of the configuration contradict it".into(),
     })
 }

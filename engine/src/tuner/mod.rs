@@ -4,6 +4,7 @@
 
 mod advice;
 mod arms;
+mod auto;
 mod entry;
 pub(crate) mod experiments;
 mod live_trials;
@@ -13,6 +14,7 @@ mod verify;
 mod watch;
 
 pub(crate) use advice::{Decision, Kept};
+pub(crate) use auto::Step;
 pub(crate) use entry::{Entry, StudyState};
 use experiments::Experiments;
 pub(crate) use verify::Verification;
@@ -27,7 +29,9 @@ use crate::store::{ConfigurationRow, Store, ask};
 use entry::mean_of;
 use foreglow_core::signals::Signals;
 use foreglow_core::{Labels, Timestamp};
-use foreglow_search::{Assignment, Measurement, StudySpec, Trial, Value, assignment_key};
+use foreglow_search::{
+    Assignment, ChangeCost, Context, Measurement, SearchError, SearchSpace, StudySpec, Trial, Value, assignment_key,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -182,15 +186,48 @@ impl Tuner {
         self.store.wait(move |c| live_trials::gather(c, &tenant, &e, from))
     }
 
-    /// The pending trial of a client, or a new one.
-    pub(crate) fn suggest(&self, tenant: &str, id: &str, client: &str) -> Result<Trial, Problem> {
+    /// The pending trial of a client, or a new one for a trial in `context`.
+    ///
+    /// # Errors
+    /// 409 inside a freeze, and where a careful study may not change anything now.
+    pub(crate) fn suggest(
+        &self,
+        tenant: &str,
+        id: &str,
+        client: &str,
+        context: Option<Context>,
+    ) -> Result<Trial, Problem> {
         let mut trial = None;
         self.with(tenant, id, |e| {
             active(e)?;
-            trial = Some(e.study.suggest(client)?.clone());
+            let mut next = e.study.clone();
+            let made = next.suggest_in(client, context)?.clone();
+            if next.trials().len() > e.study.trials().len() {
+                self.may_run(tenant, e, &made.parameters)?;
+            }
+            e.study = next;
+            trial = Some(made);
             Ok(())
         })?;
         trial.ok_or_else(|| EngineError::Stopped("a study").into())
+    }
+
+    /// Whether the entity may be made to run with these parameters now: outside every freeze, and in the modes that are
+    /// careful after the cooldown and within the restarts of a day.
+    fn may_run(&self, tenant: &str, e: &Entry, parameters: &Assignment) -> Result<(), Problem> {
+        let now = self.clock.now();
+        let held = |because: String| Problem::from(SearchError::HeldBack { because });
+        if let Some(until) = self.frozen(tenant, e, now)? {
+            return Err(held(format!("nothing is changed inside a freeze, which lasts until {until}")));
+        }
+        if !e.study.spec().mode.is_careful() {
+            return Ok(());
+        }
+        let gathered = self.gather(tenant, e, None)?;
+        let space = e.study.space();
+        let runs = gathered.running().and_then(|c| space.canonical(&c.parameters).ok()).or_else(|| space.current());
+        let Some(cost) = runs.and_then(|runs| cost_of(space, &runs, parameters)) else { return Ok(()) };
+        e.study.may_change(now, cost, &gathered.changes_made(e), &[]).map_err(held)
     }
 
     /// Adds a measurement to a pending trial.
@@ -212,6 +249,17 @@ impl Tuner {
             active(e)?;
             let reported = mean_of(e.reports.get(&n).map_or(&[][..], Vec::as_slice));
             let given = c.measurement.or(reported);
+            // The metrics may have ended it a moment before: what the client says counts more.
+            if e.by_metrics.contains(&n) {
+                if given.is_none() && c.failed.is_none() && c.broke.is_none() && c.applied.is_none() {
+                    if !c.context.is_empty() {
+                        e.study.set_context(n, c.context)?;
+                    }
+                    return Ok(());
+                }
+                e.study.reopen(n)?;
+                e.by_metrics.remove(&n);
+            }
             if let Some(reason) = &c.failed {
                 e.study.fail(n, reason)?;
             } else if let Some(reason) = &c.broke {
@@ -264,10 +312,15 @@ impl Tuner {
         trial.and_then(|t| t.measurement).ok_or_else(|| refuse("nothing was measured".to_owned()))
     }
 
-    /// Ends a pending trial without a measurement.
+    /// Ends a pending trial without a measurement, which says nothing of its configuration.
     pub(crate) fn stop_trial(&self, tenant: &str, id: &str, n: u64, reason: &str) -> Result<Trial, Problem> {
-        let failed = Some(if reason.is_empty() { "stopped" } else { reason }.to_owned());
-        self.complete(tenant, id, n, Completion { failed, ..Completion::default() })
+        let e = self.with(tenant, id, |e| {
+            active(e)?;
+            e.study.stop_trial(n, if reason.is_empty() { "stopped" } else { reason })?;
+            e.reports.remove(&n);
+            Ok(())
+        })?;
+        Ok(e.study.trial(n)?.clone())
     }
 
     /// Ends a study: it suggests and recommends nothing any more.
@@ -284,6 +337,11 @@ impl Tuner {
         let tenant = tenant.to_owned();
         self.store.wait(move |c| ask::add_configuration(c, &tenant, &row))
     }
+}
+
+/// What it costs to go from one configuration to another; `None` where they are the same.
+fn cost_of(space: &SearchSpace, from: &Assignment, to: &Assignment) -> Option<ChangeCost> {
+    space.changed(from, to).into_iter().map(|i| space.parameters()[i].spec().cost).max()
 }
 
 fn active(e: &Entry) -> Result<(), Problem> {

@@ -24,6 +24,10 @@ const RECENT: usize = 50;
 /// A forecast reaches a quarter of its history ahead, at most so many steps.
 const FARTHEST: usize = 120;
 
+/// What the objective contributes to an incident that is one of its own, at least: a signal that is as usual has some
+/// share, too.
+const LEAST_SHARE: f64 = 0.1;
+
 impl Tuner {
     /// What happened before a study began opens nothing: noted in the time of the metrics, which may be a replay.
     pub(super) fn begin_watching(&self, tenant: &str, e: &mut Entry) -> Result<(), EngineError> {
@@ -99,7 +103,8 @@ impl Tuner {
             };
             let worse = i.finding.contributors.iter().find(|c| {
                 let (Some(actual), Some(expected)) = (c.actual, c.expected) else { return false };
-                *c.key.name == *objective.metric && objective.goal.sign() * (actual - expected) > 0.0
+                let worse = objective.goal.sign() * (actual - expected) > 0.0;
+                *c.key.name == *objective.metric && worse && c.share >= LEAST_SHARE
             })?;
             (news && within(&i.finding.group, &entity)).then(|| {
                 let value = |v: Option<f64>| v.map_or("missing".to_owned(), |v| format!("{v:.4}"));

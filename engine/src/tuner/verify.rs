@@ -7,6 +7,9 @@ use foreglow_search::{Goal, GuardRail, Measurement};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// How a reason begins that a guard-rail gave.
+const BROKEN: &str = "guard-rail broken";
+
 /// The probability of a wrong verdict over all looks together.
 const ALPHA: f64 = 0.05;
 
@@ -58,6 +61,28 @@ impl Verdict {
             Self::Kept => Some(Status::Kept),
             Self::RollBack => Some(Status::RollBack),
         }
+    }
+}
+
+impl Verification {
+    /// The same where something else was changed, too: who did it cannot be told. A guard-rail that breaks still ends it.
+    pub(crate) fn disturbed(self) -> Self {
+        if self.verdict == Verdict::Measuring || self.reason.contains(BROKEN) {
+            return self;
+        }
+        self.open("something else was changed while it was measured, which may be what did it")
+    }
+
+    /// The same where nothing more will be measured, as once another configuration has started.
+    pub(crate) fn over(self) -> Self {
+        if self.verdict != Verdict::Measuring {
+            return self;
+        }
+        self.open("nothing more will be measured of this change")
+    }
+
+    fn open(self, why: &str) -> Self {
+        Self { verdict: Verdict::Inconclusive, promise_held: None, reason: format!("{why}; {}", self.reason), ..self }
     }
 }
 

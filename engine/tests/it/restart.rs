@@ -66,11 +66,11 @@ async fn everything_else_survives_as_well() {
     let s = Server::start(dir.path(), |_| ()).await;
     s.posted("/v1/score", &points(&usual_rows("a", 0..300))).await;
     let quiet = json!({"kind": "freeze", "selector": "{host=\"a\"}", "start": START});
-    s.posted("/v1/changes", &quiet).await;
     let study = json!({"name": "s", "entity": {"host": "a"}, "objective": {"metric": "cpu", "goal": "min"},
         "parameters": [{"name": "workers", "type": "int", "low": 1, "high": 8, "current": 4}]});
     let id = s.posted("/v1/studies", &study).await["id"].as_str().unwrap().to_owned();
     let trial = s.posted(&format!("/v1/studies/{id}/suggest"), &json!({"client_id": "c"})).await;
+    s.posted("/v1/changes", &quiet).await;
     let groups = s.get("/v1/groups").await;
     s.stop().await;
 

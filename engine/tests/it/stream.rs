@@ -3,19 +3,19 @@ use serde_json::Value;
 
 /// One event as it comes over the wire.
 #[derive(Debug, Clone, PartialEq)]
-struct Event {
+pub(crate) struct Event {
     id: String,
     kind: String,
-    data: Value,
+    pub(crate) data: Value,
 }
 
-struct Reader {
+pub(crate) struct Reader {
     response: reqwest::Response,
     text: String,
 }
 
 impl Reader {
-    async fn open(s: &Server, path: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn open(s: &Server, path: &str, last: Option<&str>) -> Self {
         let mut request = s.request("GET", path);
         if let Some(id) = last {
             request = request.header("last-event-id", id);
@@ -26,7 +26,7 @@ impl Reader {
     }
 
     /// The next event; `None` when the server ended the stream.
-    async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {

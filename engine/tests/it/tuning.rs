@@ -1,7 +1,7 @@
 use crate::server::{START, STEP, Server, noise};
 use serde_json::{Value, json};
 
-fn study(extra: &Value) -> Value {
+pub(crate) fn study(extra: &Value) -> Value {
     let mut v = json!({
         "name": "cart", "entity": {"service": "cart"},
         "parameters": [{"name": "workers", "type": "int", "low": 1, "high": 32, "current": 4, "cost": "reload"}],
@@ -15,13 +15,13 @@ fn study(extra: &Value) -> Value {
 }
 
 /// Latency under so many workers: best at 20.
-fn latency(workers: i64) -> f64 {
+pub(crate) fn latency(workers: i64) -> f64 {
     100.0 + (workers as f64 - 20.0).powi(2) / 4.0
 }
 
 /// Metrics of the service while it runs with `workers`, steps `from..to`; latency follows the load more than it varies by
 /// itself.
-fn metrics(workers: i64, from: i64, to: i64) -> Value {
+pub(crate) fn metrics(workers: i64, from: i64, to: i64) -> Value {
     let rows: Vec<Value> = (from..to)
         .map(|i| {
             json!({"timestamp": START + i * STEP, "labels": {"service": "cart"}, "values": {
@@ -32,7 +32,7 @@ fn metrics(workers: i64, from: i64, to: i64) -> Value {
     json!({ "points": rows })
 }
 
-async fn run_with(s: &Server, workers: i64, from: i64, steps: i64) {
+pub(crate) async fn run_with(s: &Server, workers: i64, from: i64, steps: i64) {
     let body = json!({"entity": {"service": "cart"}, "parameters": {"workers": workers}, "since": START + from * STEP});
     s.posted("/v1/configurations", &body).await;
     s.posted("/v1/score", &metrics(workers, from, from + steps)).await;

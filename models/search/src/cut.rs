@@ -47,6 +47,8 @@ pub struct CutInput<'a> {
     pub step: Step,
     /// What is made small or large.
     pub objective: &'a Objective,
+    /// Further objectives.
+    pub also: &'a [Objective],
     /// What must not break.
     pub guard_rails: &'a [GuardRail],
     /// The metric that is the load; its mean becomes the context.
@@ -213,12 +215,11 @@ fn one(input: &CutInput<'_>, series: MetricSeries<'_>, run: &Run<'_>, troubles: 
         value: m.value,
         se: m.se,
         replicates: count as u32,
-        metrics: input
-            .guard_rails
-            .iter()
-            .filter_map(|g| {
-                let s = input.metrics.get(g.metric.as_str())?;
-                Some((g.metric.clone(), value_of(*s, g.aggregate)?.0))
+        metrics: (input.also.iter().map(|o| (&o.metric, o.aggregate)))
+            .chain(input.guard_rails.iter().map(|g| (&g.metric, g.aggregate)))
+            .filter_map(|(name, aggregate)| {
+                let s = input.metrics.get(name.as_str())?;
+                Some((name.clone(), value_of(*s, aggregate)?.0))
             })
             .collect(),
     });
@@ -298,6 +299,7 @@ mod tests {
                 configurations: &self.configurations,
                 metrics: BTreeMap::from([("latency", series(&self.latency)), ("errors", series(&self.errors))]),
                 step: Step::from_ms(STEP).unwrap(),
+                also: &[],
                 objective: &self.objective,
                 guard_rails: &self.guards,
                 workload: Some("errors"),

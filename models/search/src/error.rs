@@ -57,6 +57,12 @@ pub enum SearchError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// Nothing may be suggested now: a change is in flight, the study stopped itself, or safety rules forbid it.
+    #[error("nothing is suggested now: {because}")]
+    HeldBack {
+        /// Why, and until when or what to do.
+        because: String,
+    },
     /// All trials of the budget have been suggested.
     #[error("the budget of {trials} trials is spent: raise `budget.trials` or stop the study")]
     Budget {

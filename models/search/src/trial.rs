@@ -47,6 +47,8 @@ pub enum Mark {
     NoData,
     /// Other measurements of the same configuration agree with one another and not with this one.
     Contradicted,
+    /// It was ended for reasons that are not its own.
+    Stopped,
 }
 
 /// A metric of a trial beside the objective.
@@ -190,6 +192,11 @@ impl Trial {
 
     /// Whether it could not be measured, or broke something.
     pub fn went_wrong(&self) -> bool {
-        matches!(self.state, TrialState::Failed { .. } | TrialState::Unsafe { .. })
+        matches!(self.state, TrialState::Failed { .. } | TrialState::Unsafe { .. }) && !self.was_stopped()
+    }
+
+    /// Whether it ended for reasons that are not its own, and so says nothing.
+    pub fn was_stopped(&self) -> bool {
+        self.marks.contains(&Mark::Stopped)
     }
 }

@@ -239,16 +239,35 @@ impl Ask<'_> {
         self.trials.iter().filter(|t| self.is_here(t)).count()
     }
 
-    /// Usable measurements of this environment as losses (small is good), each with its trial's place.
+    /// Usable measurements of this environment as losses (small is good), each with its trial's place. What was unsafe by
+    /// somebody's word counts as failed: how good it looked only leads back to it.
     pub fn losses(&self) -> Vec<(usize, f64)> {
         let sign = self.objective.goal.sign();
-        let usable = self.trials.iter().enumerate().filter(|(_, t)| self.is_here(t));
+        let usable = self.trials.iter().enumerate().filter(|(_, t)| self.is_here(t) && !self.refused(t));
         usable.filter_map(|(i, t)| Some((i, sign * t.usable()?.value))).collect()
     }
 
     /// Losses of completed trials only: what a designer may breed from.
     pub fn safe_losses(&self) -> Vec<(usize, f64)> {
         self.losses().into_iter().filter(|(i, _)| self.trials[*i].state == TrialState::Completed).collect()
+    }
+
+    /// Whether a trial failed, or was unsafe for a reason that no measured guard-rail shows: then the configuration itself is
+    /// what is to be kept away from.
+    pub(crate) fn refused(&self, t: &Trial) -> bool {
+        match t.state {
+            TrialState::Failed { .. } => !t.was_stopped(),
+            TrialState::Unsafe { .. } => !self.guard_rails.iter().any(|g| self.breaks(g, t)),
+            _ => false,
+        }
+    }
+
+    /// Whether a trial measured a guard-rail beyond its limit.
+    fn breaks(&self, rail: &GuardRail, t: &Trial) -> bool {
+        let (bound, sign) = rail.limit();
+        let measured = t.usable().and_then(|m| m.metric(&rail.metric, &self.objective.metric));
+        let limit = bound.resolve(self.baseline(&rail.metric));
+        limit.zip(measured).is_some_and(|(limit, m)| sign * m.value > sign * limit)
     }
 
     /// The mean of `metric` over usable trials of the current configuration.

@@ -89,8 +89,7 @@ impl Model {
             gp = Gp::with_sources(&hyper, &groups, &data, sources)?;
         }
         let mut constraints = Vec::new();
-        let failed = ask.trials.iter().filter(|t| matches!(t.state, TrialState::Failed { .. })).count();
-        if failed > 0 {
+        if ask.trials.iter().any(|t| ask.refused(t)) {
             constraints.extend(worked(ask, &inputs, &groups, &hyper));
         }
         for g in ask.guard_rails {
@@ -98,7 +97,7 @@ impl Model {
         }
         let mut why = format!("largest log expected improvement over {} trials", trials.len());
         if !constraints.is_empty() {
-            why = format!("{why}, held back where trials failed or guard-rails may break");
+            why = format!("{why}, held back where trials failed, were unsafe, or guard-rails may break");
         }
         if !related.is_empty() {
             why = format!("{why}; {related}");
@@ -154,11 +153,11 @@ fn doubted(hyper: &Hyper, ask: &Ask<'_>) -> Hyper {
     Hyper { lengths: hyper.lengths.iter().map(|l| factor * l).collect(), ..hyper.clone() }
 }
 
-/// A process over 1 = worked, 0 = failed, with half the objective's lengths; a point should be above one half.
+/// A process over 1 = worked, 0 = failed or unsafe, with half the objective's lengths; a point should be above one half.
 fn worked(ask: &Ask<'_>, inputs: &Inputs<'_>, groups: &[usize], hyper: &Hyper) -> Option<Constraint> {
     let ended: Vec<&Trial> = ask.trials.iter().filter(|t| t.state != TrialState::Pending).collect();
     let newest = &ended[ended.len().saturating_sub(MOST_POINTS)..];
-    let failed = |t: &&Trial| matches!(t.state, TrialState::Failed { .. });
+    let failed = |t: &&Trial| ask.refused(t);
     let data = Data {
         x: newest.iter().map(|t| inputs.of(t)).collect(),
         // About mean 0: a point far from all trials is taken to work.

@@ -307,7 +307,7 @@ impl Experiment {
 
     fn compare(&self, variant: &str, m: &ExperimentMetric, control: Samples<'_>, treated: Samples<'_>) -> Comparison {
         let b = blocks(&[control, treated]);
-        let d = difference(&b.arms[0], &b.arms[1]).map(|d| (d.value, d.se, d.n, d.base));
+        let d = difference(&b.arms[0], &b.arms[1]).map(|d| (d.value, d.se.hypot(b.doubt), d.n, d.base));
         let total = (self.spec.samples as f64 / b.length as f64).floor();
         self.judge(variant, m, d, [b.arms[0].len(), b.arms[1].len()], b.length, b.explained, total)
     }

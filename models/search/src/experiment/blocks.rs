@@ -34,6 +34,9 @@ pub(crate) struct Blocks {
     pub(crate) time: f64,
     /// The share of variance that the covariate took out.
     pub(crate) explained: f64,
+    /// What taking it out may be wrong by, between the first two arms: the standard error of its slope times how far its
+    /// mean is from one arm to the other.
+    pub(crate) doubt: f64,
 }
 
 /// Cuts the arms into blocks of [`BLOCK_TIMES`] autocorrelation times.
@@ -65,8 +68,8 @@ pub(crate) fn blocks(arms: &[Samples<'_>]) -> Blocks {
         out.push(y);
         covariates.push(x);
     }
-    let explained = adjust(&mut out, &covariates);
-    Blocks { arms: out, length, time, explained }
+    let (explained, doubt) = adjust(&mut out, &covariates);
+    Blocks { arms: out, length, time, explained, doubt }
 }
 
 /// Finite values; others are missing.
@@ -74,12 +77,17 @@ fn finite(values: &[f64]) -> Vec<f64> {
     values.iter().map(|v| if v.is_finite() { *v } else { f64::NAN }).collect()
 }
 
+/// Means of a covariate that lie further apart than so many of its deviations within arms are no accident.
+const MOVED: f64 = 1.0;
+
 /// Takes `theta (x - mean of all x)` out of every block, with `theta` from the variation within arms; answers the share
-/// of variance that went with it. Nothing happens when a covariate is missing or explains less than a tenth.
-fn adjust(arms: &mut [Vec<f64>], covariates: &[Vec<f64>]) -> f64 {
+/// of variance that went with it, and the error that the first two arms' difference has by that of `theta`. Nothing
+/// happens when a covariate is missing, or explains less than a tenth and is alike in all arms: where it moved from one to
+/// the other, what it did is not the change's, however little is known of it.
+fn adjust(arms: &mut [Vec<f64>], covariates: &[Vec<f64>]) -> (f64, f64) {
     let all: Vec<f64> = covariates.iter().flatten().copied().collect();
     if all.len() < 2 * FEWEST_BLOCKS || all.iter().any(|x| !x.is_finite()) {
-        return 0.0;
+        return (0.0, 0.0);
     }
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
     for (y, x) in arms.iter().zip(covariates) {
@@ -91,19 +99,23 @@ fn adjust(arms: &mut [Vec<f64>], covariates: &[Vec<f64>]) -> f64 {
         }
     }
     if xx <= 0.0 || yy <= 0.0 {
-        return 0.0;
+        return (0.0, 0.0);
     }
     let explained = xy * xy / (xx * yy);
-    if explained < 0.1 {
-        return 0.0;
+    let freedom = (all.len() - arms.len() - 1) as f64;
+    let means: Vec<f64> = covariates.iter().map(|x| stats::mean(x)).collect();
+    let shift = if let [a, b, ..] = means[..] { (b - a).abs() } else { 0.0 };
+    if explained < 0.1 && shift < MOVED * (xx / freedom).sqrt() {
+        return (0.0, 0.0);
     }
     let (theta, centre) = (xy / xx, stats::mean(&all));
+    let theta_error = ((yy - theta * xy).max(0.0) / freedom / xx).sqrt();
     for (y, x) in arms.iter_mut().zip(covariates) {
         for (b, a) in y.iter_mut().zip(x) {
             *b -= theta * (a - centre);
         }
     }
-    explained
+    (explained, theta_error * shift)
 }
 
 /// A difference of two means, with what judging it needs.

@@ -93,7 +93,10 @@ pub struct BlockMean {
 /// variance that went with it.
 pub fn block_means(before: Samples<'_>, after: Samples<'_>) -> ([BlockMean; 2], f64) {
     let b = blocks(&[before, after]);
-    ([BlockMean::of(&b.arms[0]), BlockMean::of(&b.arms[1])], b.explained)
+    let mut sides = [BlockMean::of(&b.arms[0]), BlockMean::of(&b.arms[1])];
+    // What is not known of the covariate's part makes the comparison less sure, whichever side it is counted on.
+    sides[1].se = sides[1].se.hypot(b.doubt);
+    (sides, b.explained)
 }
 
 impl BlockMean {

@@ -1,6 +1,6 @@
 use super::{Advice, BreakRisk, Change, MetricEffect, Recommendation, Relative, SMALLEST_EFFECT, Status, VerifyPlan};
 use crate::ascent::{climb_moves, climb_smooth};
-use crate::{Assignment, Effect, Mode, SearchSpace, Study, Surrogate};
+use crate::{Assignment, Effect, Mode, Objective, SearchSpace, Study, Surrogate, TrialState};
 use foreglow_core::Timestamp;
 use rand::Rng;
 use sha2::{Digest, Sha256};
@@ -44,13 +44,19 @@ pub(super) struct Adviser<'a> {
     pub(super) current: Assignment,
     pub(super) model: Surrogate,
     guards: Vec<Guard>,
+    /// The further objectives that are measured, with their goals.
+    also: Vec<(Objective, Surrogate)>,
     p_break: f64,
+    /// Every trial that ended: where, and whether that is to be kept away from ([`crate::designers::Ask::refused`]).
+    ended: Vec<(Vec<f64>, bool)>,
     /// How many standard deviations below its expectation a configuration counts: [`CAREFUL`] or [`HOPEFUL`].
     doubt: f64,
 }
 
 /// A promise errs on the careful side, and measured configurations are preferred to unmeasured ones.
 const CAREFUL: f64 = 1.0;
+/// What it weighs that another objective pays for it.
+const TRADED: u32 = 2;
 /// What will be measured in turn before it is promised only has to be the best guess.
 const HOPEFUL: f64 = 0.0;
 
@@ -118,7 +124,11 @@ impl<'a> Adviser<'a> {
             guards.push(Guard { metric, rule: g.describe(), limit, sign, model: guard });
         }
         let sign = ask.objective.goal.sign();
-        Ok(Self { study, space, sign, current, model, guards, p_break: options.p_break, doubt: CAREFUL })
+        let ends = study.trials().iter().filter(|t| t.state != TrialState::Pending);
+        let ended = ends.map(|t| (space.features(&t.parameters), ask.refused(t))).collect();
+        let further = |o: &Objective| Some((o.clone(), Surrogate::marginal(&ask, &o.metric).ok()?));
+        let also = ask.also.iter().filter_map(further).collect();
+        Ok(Self { study, space, sign, current, model, guards, also, p_break: options.p_break, ended, doubt: CAREFUL })
     }
 
     fn advise(&self, options: &AdviceOptions) -> Result<Recommendation, String> {
@@ -141,6 +151,31 @@ impl<'a> Adviser<'a> {
         self.guards.iter().map(|g| g.model.p_beyond(a, g.limit, g.sign)).fold(0.0, f64::max)
     }
 
+    /// Whether the trial next to a configuration failed or was unsafe; of several in one place, most of them.
+    fn is_refused(&self, a: &Assignment) -> bool {
+        if !self.ended.iter().any(|e| e.1) {
+            return false;
+        }
+        let here = self.space.features(a);
+        let far = |e: &(Vec<f64>, bool)| e.0.iter().zip(&here).map(|(x, y)| (x - y) * (x - y)).sum::<f64>();
+        let nearest = self.ended.iter().map(far).fold(f64::INFINITY, f64::min);
+        let there: Vec<bool> = self.ended.iter().filter(|e| far(e) <= nearest).map(|e| e.1).collect();
+        2 * there.iter().filter(|refused| **refused).count() > there.len()
+    }
+
+    fn is_safe(&self, a: &Assignment) -> bool {
+        self.worst_break(a) <= self.p_break && !self.is_refused(a)
+    }
+
+    /// Why a configuration, which stands `at` somewhere, is not safe.
+    fn why_not(&self, a: &Assignment, at: &str) -> String {
+        if self.is_refused(a) {
+            return format!("{at} the trial next to it failed or was unsafe");
+        }
+        let (p, allowed) = (self.worst_break(a), self.p_break);
+        format!("a guard-rail is likely to break: {at} with probability {p:.2}, allowed {allowed:.2}")
+    }
+
     fn candidate(&self) -> Result<Assignment, String> {
         let mut rng = self.study.spec().seed.child("advise").rng();
         let within = |a: &Assignment| {
@@ -160,7 +195,7 @@ impl<'a> Adviser<'a> {
         }));
         let mut ranked: Vec<(f64, Assignment)> = pool.into_iter().map(|a| (self.score(&a), a)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let safe = |a: &Assignment| self.worst_break(a) <= self.p_break;
+        let safe = |a: &Assignment| self.is_safe(a);
         let value = |a: &Assignment| self.score(a);
         let slope = |q: &[f64]| self.model.careful(q, self.sign, self.doubt);
         let mut best: Option<(Assignment, f64)> = None;
@@ -180,19 +215,11 @@ impl<'a> Adviser<'a> {
         }
         let unsafe_best = &ranked[0];
         match best {
-            None => Err(format!(
-                "a guard-rail is likely to break: at the best candidate with probability {:.2}, allowed {:.2}",
-                self.worst_break(&unsafe_best.1),
-                self.p_break
-            )),
+            None => Err(self.why_not(&unsafe_best.1, "at the best candidate")),
             Some((a, _)) if self.space.changed(&self.current, &a).is_empty() || self.improvement(&a).0 <= 0.0 => {
                 let better = self.improvement(&unsafe_best.1);
                 if unsafe_best.0 > 0.0 && better.0 > 0.0 {
-                    Err(format!(
-                        "a guard-rail is likely to break wherever it would be better: with probability {:.2}, allowed {:.2}",
-                        self.worst_break(&unsafe_best.1),
-                        self.p_break
-                    ))
+                    Err(self.why_not(&unsafe_best.1, "where it would be best"))
                 } else {
                     Err("no configuration is expected to be better than the current one".to_owned())
                 }
@@ -243,7 +270,7 @@ impl<'a> Adviser<'a> {
                 .into_iter()
                 .map(|i| self.revert(&here, i))
                 .filter(|a| self.space.changed(&self.current, a).len() < self.space.changed(&self.current, &here).len())
-                .filter(|a| self.space.keeps_rules(a) && self.worst_break(a) <= self.p_break)
+                .filter(|a| self.space.keeps_rules(a) && self.is_safe(a))
                 .map(|a| (score(&a), a))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             match next {
@@ -272,9 +299,19 @@ impl<'a> Adviser<'a> {
             return Err(format!("the expected effect of {:+.2} % is too small to matter", 100.0 * effect.mean));
         }
         let mut effects = vec![MetricEffect { metric: metric.clone(), relative: promised }];
+        let mut worse = Vec::new();
+        for (o, model) in &self.also {
+            if let Some(e) = model.effect(&self.current, &candidate) {
+                let r = relative(e);
+                if !r.may_be_none() && o.goal.sign() * r.mean > 0.0 {
+                    worse.push(format!("objective `{}` gets worse: {r}", o.metric));
+                }
+                effects.push(MetricEffect { metric: o.metric.clone(), relative: r });
+            }
+        }
         let mut p_break = Vec::new();
         for g in &self.guards {
-            if &g.metric != metric
+            if !effects.iter().any(|e| e.metric == g.metric)
                 && let Some(e) = g.model.effect(&self.current, &candidate)
             {
                 effects.push(MetricEffect { metric: g.metric.clone(), relative: relative(e) });
@@ -286,7 +323,8 @@ impl<'a> Adviser<'a> {
         let rollback = changes(self.space, &candidate, &self.current);
         let cost = changed.iter().map(|i| self.space.parameters()[*i].spec().cost).max().unwrap_or_default();
         let evidence = self.evidence(&candidate);
-        let risk = self.risk(effect, &p_break, &evidence, cost, &changed);
+        let mut risk = self.risk(effect, &p_break, &evidence, cost, &changed);
+        risk.add(TRADED, worse);
         let verify = VerifyPlan {
             method: "before_after_blocks".to_owned(),
             metric: metric.clone(),

@@ -16,6 +16,18 @@ fn level(weight: u32) -> RiskLevel {
     }
 }
 
+impl Risk {
+    /// Adds reasons of so much weight each.
+    pub(super) fn add(&mut self, weight: u32, reasons: Vec<String>) {
+        if reasons.is_empty() {
+            return;
+        }
+        self.weight += weight * reasons.len() as u32;
+        self.reasons.extend(reasons);
+        self.level = level(self.weight);
+    }
+}
+
 /// Takes away the doubts that measuring in turn has settled.
 pub(super) fn settle(risk: &mut Risk) {
     for (doubt, weight) in [INCLUDES_NONE, NOTHING_NEAR] {
@@ -41,14 +53,18 @@ impl Adviser<'_> {
                 nearest = Nearest { trial: t.id, distance, parameters: t.parameters.clone() };
             }
         }
-        let chosen = usable.iter().filter(|t| t.source == Source::Suggested).count();
+        // What runs anyway, measured by suggestion, says nothing of a change.
+        let now = crate::assignment_key(&self.current);
+        let elsewhere = |t: &&&Trial| crate::assignment_key(&t.parameters) != now;
+        let chosen = usable.iter().filter(|t| t.source == Source::Suggested).filter(elsewhere).count();
+        let seen = usable.iter().filter(|t| t.source != Source::Suggested).filter(elsewhere).count();
         Evidence {
             trials: usable.len(),
             replicates: usable.iter().filter_map(|t| t.usable()).map(|m| m.replicates).sum(),
             nearest,
             basis: match chosen {
                 0 => Basis::Observational,
-                n if n == usable.len() => Basis::Randomised,
+                _ if seen == 0 => Basis::Randomised,
                 _ => Basis::Mixed,
             },
             contexts: contexts.len(),

@@ -141,7 +141,7 @@ impl Study {
             });
         }
         if let Some(because) = self.held_back() {
-            return Err(SearchError::Study { field: "mode", problem: because });
+            return Err(SearchError::HeldBack { because });
         }
         let (turn, p) = if let Some(b) = self.spec.budget.filter(|_| self.is_spent()) {
             let (turn, parameters, why) = self.next_turn().ok_or(SearchError::Budget { trials: b.trials })?;
@@ -230,6 +230,32 @@ impl Study {
         let trial = self.pending(id)?;
         trial.state = TrialState::Unsafe { reason: reason.to_owned() };
         trial.measurement = measurement;
+        self.trial(id)
+    }
+
+    /// Ends a pending trial for reasons that are not its own: nobody waits for it, and it teaches nothing.
+    ///
+    /// # Errors
+    /// [`SearchError::Trial`] where it is not pending.
+    pub fn stop_trial(&mut self, id: u64, reason: &str) -> Result<&Trial, SearchError> {
+        let trial = self.pending(id)?;
+        trial.state = TrialState::Failed { reason: reason.to_owned() };
+        trial.marks = vec![Mark::Stopped];
+        self.trial(id)
+    }
+
+    /// Makes a completed suggestion pending again, without what was measured: somebody knows better.
+    ///
+    /// # Errors
+    /// [`SearchError::Trial`] where there is no such trial, or it was not completed.
+    pub fn reopen(&mut self, id: u64) -> Result<&Trial, SearchError> {
+        let bad = |problem: &str| SearchError::Trial { id, problem: problem.to_owned() };
+        let trial = self.trials.get_mut(id as usize).ok_or_else(|| bad("does not exist"))?;
+        if trial.source != Source::Suggested || trial.measurement.is_none() {
+            return Err(bad("has no measurement of a suggestion to replace"));
+        }
+        trial.state = TrialState::Pending;
+        trial.measurement = None;
         self.trial(id)
     }
 

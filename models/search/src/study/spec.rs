@@ -43,7 +43,7 @@ pub enum Mode {
     /// Suggests only what keeps every guard-rail at the confidence of [`SafetySpec`], one change at a time, on a part of
     /// the system; recommends.
     Canary,
-    /// As `canary`, and what is recommended may be applied without asking, through a hook that the user owns.
+    /// As `canary`, and trials and recommendations are made to run without asking, through a hook that the user owns.
     Auto,
 }
 

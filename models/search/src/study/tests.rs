@@ -1,7 +1,8 @@
 use super::{AppliedChange, Mode, SafetySpec, StudySpec, TrialBudget};
 use crate::trial::{Measurement, TrialState};
 use crate::{
-    Aggregate, Assignment, Bound, ChangeCost, DesignerKind, Goal, GuardRail, Objective, ParameterSpec, SpaceSpec, Study,
+    Advice, AdviceOptions, Aggregate, Assignment, Bound, ChangeCost, DesignerKind, Goal, GuardRail, Objective,
+    ParameterSpec, SpaceSpec, Study,
 };
 use foreglow_core::{Seed, TimeRange, Timestamp};
 use proptest::prelude::*;
@@ -167,4 +168,54 @@ proptest! {
         let mut restored = Study::restore(spec, trials).unwrap();
         prop_assert_eq!(restored.ask().unwrap(), &next[cut]);
     }
+}
+
+/// Somebody says that it was unsafe, and no guard-rail tells why: the place is kept away from, and never recommended.
+#[test]
+fn what_was_told_unsafe_is_kept_away_from() {
+    let space = SpaceSpec(vec![
+        ParameterSpec::float("x", 0.0, 1.0).current(0.3),
+        ParameterSpec::float("z", 0.0, 1.0).current(0.5),
+    ]);
+    let objective = Objective { metric: "y".into(), aggregate: Aggregate::Mean, goal: Goal::Min };
+    let mut study = StudySpec::new("s", space, objective);
+    study.budget = Some(TrialBudget { trials: 40 });
+    let mut study = study.check().unwrap();
+    let mut broken: Vec<f64> = Vec::new();
+    while let Ok(t) = study.ask() {
+        let (id, x, z) = (t.id, t.parameters["x"].as_number().unwrap(), t.parameters["z"].as_number().unwrap());
+        let m = Measurement::of(10.0 - 5.0 * x - z);
+        broken.push(x);
+        if x > 0.7 {
+            study.mark_unsafe(id, "paged", Some(m)).unwrap()
+        } else {
+            study.tell(id, m).unwrap()
+        };
+    }
+    // The best lies right at the edge, so that is where it looks, and hardly behind it.
+    assert!(broken[20..].iter().filter(|x| **x > 0.8).count() <= 2, "{broken:?}");
+    assert!(broken[20..].iter().filter(|x| **x > 0.7).count() <= 12, "{broken:?}");
+    let Advice::Change(r) = study.recommend(&AdviceOptions::default()) else { panic!("something is better") };
+    let x = r.parameters["x"].as_number().unwrap();
+    assert!((0.5..0.75).contains(&x), "{r:?}");
+}
+
+/// A trial that was stopped says nothing of its configuration, and the configuration may come again.
+#[test]
+fn a_stopped_trial_teaches_nothing() {
+    let space = SpaceSpec(vec![ParameterSpec::int("w", 1, 4).current(1)]);
+    let objective = Objective { metric: "y".into(), aggregate: Aggregate::Mean, goal: Goal::Min };
+    let mut study = StudySpec::new("s", space, objective).check().unwrap();
+    let mut measured = std::collections::BTreeSet::new();
+    for k in 0..12 {
+        let t = study.ask().unwrap();
+        let (id, w) = (t.id, t.parameters["w"].as_number().unwrap());
+        if k % 2 == 1 {
+            assert!(!study.stop_trial(id, "redeployed").unwrap().went_wrong());
+        } else {
+            measured.insert(w as i64);
+            study.tell(id, Measurement::of(w)).unwrap();
+        }
+    }
+    assert_eq!(measured.len(), 4, "{measured:?}");
 }
