@@ -1,5 +1,5 @@
 use super::calibrate::bucket;
-use super::quantiles::{LEVELS, MEDIAN};
+use super::quantiles::{LEVELS, MEDIAN, Room};
 use foreglow_core::QUANTILE_LEVELS;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -137,12 +137,14 @@ impl Adaptive {
         }
     }
 
-    /// A forecast with its bands as wide as was learned. Stages further ahead than any outcome are moved as the last known.
-    pub fn apply(&self, forecast: &mut Array2<f64>) {
+    /// A forecast from `past` with its bands as wide as was learned, held inside the range of the past and as much again.
+    /// Stages further ahead than any outcome are moved as the last known.
+    pub fn apply(&self, forecast: &mut Array2<f64>, past: &[f64]) {
         let Some(last) = self.stages.len().checked_sub(1) else { return };
         if forecast.ncols() != LEVELS {
             return;
         }
+        let room = Room::around(past);
         for (k, mut row) in forecast.rows_mut().into_iter().enumerate() {
             let bands = &self.stages[stage(k).min(last)];
             let median = row[MEDIAN];
@@ -150,8 +152,8 @@ impl Adaptive {
             for (j, band) in bands.iter().enumerate().rev() {
                 let factor = libm::exp(band.width());
                 let (low, high) = (j, LEVELS - 1 - j);
-                row[low] = (median + (row[low] - median) * factor).max(f64::MIN).min(row[low + 1]);
-                row[high] = (median + (row[high] - median) * factor).min(f64::MAX).max(row[high - 1]);
+                row[low] = room.hold(median + (row[low] - median) * factor).min(row[low + 1]);
+                row[high] = room.hold(median + (row[high] - median) * factor).max(row[high - 1]);
             }
         }
     }
@@ -167,7 +169,7 @@ impl Adaptive {
                 state.learn(&raw[learned], &values[windows[learned].clone()]);
                 learned += 1;
             }
-            state.apply(forecast);
+            state.apply(forecast, &values[..windows[k].start]);
         }
     }
 }
@@ -199,7 +201,7 @@ mod tests {
             let raw = normal(horizon, 1.0 / narrow(w));
             let actual: Vec<f64> = (0..horizon).map(|_| noise(&mut rng)).collect();
             let mut adapted = raw.clone();
-            state.apply(&mut adapted);
+            state.apply(&mut adapted, &[]);
             for (k, y) in actual.iter().enumerate() {
                 let (low, high) = (adapted[[k, j]], adapted[[k, LEVELS - 1 - j]]);
                 inside += usize::from(low <= *y && *y <= high);
@@ -233,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_forecast_learns_from_finished_ones_only() {
-        let values: Vec<f64> = (0..40).map(|i| if i < 20 { 50.0 } else { 0.0 }).collect();
+        let mut values: Vec<f64> = (0..40).map(|i| if i < 20 { 50.0 } else { 0.0 }).collect();
+        values[0] = -500.0;
         let windows: Vec<Range<usize>> = [0..10, 5..15, 10..20, 12..22].into();
         let raw = vec![normal(10, 1.0); 4];
         let mut made = raw.clone();
@@ -256,7 +259,7 @@ mod tests {
             for _ in 0..rounds {
                 state.learn(&raw, &values);
                 let mut adapted = raw.clone();
-                state.apply(&mut adapted);
+                state.apply(&mut adapted, &[]);
                 for (row, before) in adapted.rows().into_iter().zip(raw.rows()) {
                     prop_assert!(row.iter().all(|v| v.is_finite()));
                     prop_assert!(row.windows(2).into_iter().all(|w| w[0] <= w[1]));

@@ -3,7 +3,7 @@ use super::judge::Company;
 use super::local::{Estimate, Local, LocalKind};
 use super::naive::Naive;
 use super::past::Past;
-use super::quantiles::{LEVELS, at_levels, finite, rms};
+use super::quantiles::{LEVELS, Room, at_levels, finite, rms};
 use super::season;
 use super::seasonality::Seasonality;
 use super::spec::AutoLocalParams;
@@ -136,12 +136,13 @@ impl Best {
         let renewed = if past.unit() == self.unit { None } else { Some(self.member.estimate(view, &absent, horizon)?) };
         let estimate = renewed.as_ref().unwrap_or(&self.estimate);
         let (points, _) = self.member.points(estimate, view, &absent, horizon)?;
+        let room = Room::around(history.values);
         let mut out = Array2::zeros((horizon, levels.len()));
         for (k, p) in points.iter().enumerate() {
             let far = if k < self.span { 1.0 } else { ((k + 1) as f64 / self.span as f64).sqrt() };
             let (_, offsets) = self.bands[self.bands.partition_point(|(from, _)| *from <= k) - 1];
             let row: [f64; LEVELS] =
-                std::array::from_fn(|l| finite(p * past.unit() + finite(offsets[l] * far * self.unit)));
+                std::array::from_fn(|l| room.hold(finite(p * past.unit() + finite(offsets[l] * far * self.unit))));
             at_levels(&row, levels, |l, v| out[[k, l]] = v);
         }
         Some(out)

@@ -4,7 +4,7 @@ use super::judge::{Company, NetMember};
 use super::local::{Estimate, Local};
 use super::naive::Naive;
 use super::past::Past;
-use super::quantiles::{LEVELS, at_levels, finite};
+use super::quantiles::{LEVELS, Room, at_levels, finite};
 use super::season;
 use super::weights::{Prior, Weights};
 use crate::nn::LstmNet;
@@ -134,7 +134,7 @@ impl Setup<'_> {
                 Some((combined, case.past.unit()))
             })
             .flatten()
-            .map(|(combined, unit)| table(&combined, unit, levels))
+            .map(|(combined, unit)| table(&combined, unit, Room::around(history.values), levels))
     }
 
     /// Quantiles at `levels` of the next `horizon` values.
@@ -168,10 +168,10 @@ impl Weighed {
 }
 
 /// Quantiles in the series' own units at `levels`.
-fn table(combined: &Combined, unit: f64, levels: &[f64]) -> Array2<f64> {
+fn table(combined: &Combined, unit: f64, room: Room, levels: &[f64]) -> Array2<f64> {
     let mut out = Array2::zeros((combined.median.len(), levels.len()));
     for (k, (median, offsets)) in combined.median.iter().zip(&combined.offsets).enumerate() {
-        let row: [f64; LEVELS] = std::array::from_fn(|l| finite((median + offsets[l]) * unit));
+        let row: [f64; LEVELS] = std::array::from_fn(|l| room.hold(finite((median + offsets[l]) * unit)));
         at_levels(&row, levels, |l, v| out[[k, l]] = v);
     }
     out

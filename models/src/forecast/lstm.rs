@@ -1,5 +1,6 @@
 use super::known::{Acquaintance, Known};
 use super::quantiles::at_levels;
+use super::season;
 use super::series::TrainSeries;
 use crate::ModelError;
 use crate::artifact::TensorMap;
@@ -23,7 +24,7 @@ pub(super) struct Training {
 }
 
 impl LstmForecaster {
-    /// Trains a net over all series.
+    /// Trains a net over all series; without a season of its own with the one that most of them have.
     pub(super) fn fit(
         params: &LstmParams,
         series: &[TrainSeries<'_>],
@@ -31,7 +32,8 @@ impl LstmForecaster {
         seed: Seed,
         progress: Progress<'_>,
     ) -> Result<(Self, Training), ModelError> {
-        let fit = LstmNet::train(series, season, params, seed, progress)?;
+        let season = season.unwrap_or_else(|| season::of_series(series));
+        let fit = LstmNet::train(series, Some(season), params, seed, progress)?;
         Ok(Self::after(fit, series, Vec::new()))
     }
 

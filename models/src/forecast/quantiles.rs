@@ -24,6 +24,32 @@ pub fn at_levels(known: &[f64], levels: &[f64], mut out: impl FnMut(usize, f64))
     }
 }
 
+/// Where the quantiles of a forecast may lie: inside the range of the past and as much again on either side, and not below
+/// 0 where the past never was. An incident right before a forecast widens what it is sure of, not without bounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Room {
+    low: f64,
+    high: f64,
+}
+
+impl Room {
+    /// From the past, in its own units; everywhere where nothing of it is known.
+    pub(super) fn around(past: &[f64]) -> Self {
+        let known = past.iter().copied().filter(|v| v.is_finite());
+        let (low, high) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if low > high {
+            return Self { low: f64::MIN, high: f64::MAX };
+        }
+        let room = high - low;
+        let least = if low >= 0.0 { 0.0 } else { f64::MIN };
+        Self { low: finite(low - room).max(least), high: finite(high + room) }
+    }
+
+    pub(super) fn hold(self, v: f64) -> f64 {
+        v.clamp(self.low, self.high)
+    }
+}
+
 /// A table of normal quantiles around `centre(k)` with standard deviation `sd(k)`, `k` = 0 for the first step ahead.
 pub(super) fn normal_table(
     horizon: usize,

@@ -1,12 +1,14 @@
 use super::local::context_for;
 use super::series::TrainSeries;
-use foreglow_core::stats::{detect_season, detect_season_among};
+use foreglow_core::stats::{detect_season, detect_season_among, season_skill};
 use foreglow_core::{DAY_MS, History, Step};
 use std::collections::BTreeMap;
 
 /// The season is looked for up to this lag: a day of minutes.
 pub(super) const LONGEST: usize = 1440;
 
+/// The share of variance that a season explains where it stands for itself, whatever the calendar says.
+const PLAIN: f64 = 0.5;
 /// Series whose season is looked at to find that of all, at most.
 const ASKED: usize = 32;
 
@@ -16,14 +18,17 @@ pub(super) fn context(season: Option<usize>) -> usize {
     context_for(season.unwrap_or(768))
 }
 
-/// The season of a history in steps, 1 = none: a day (of steps of a day a week) where the step divides it and the data bear
-/// it out, else by autocorrelation, at most [`LONGEST`] steps, else the day all the same where two of them are there: whether
-/// it helps is for those to say who try their members.
+/// The season of a history in steps, 1 = none: a day (of steps of a day a week) where the step divides it, two of them are
+/// there, and the data bear it out or show no other season [plainly](PLAIN); else by autocorrelation, at most [`LONGEST`]
+/// steps. Whether the day helps is for those to say who try their members; what is found by chance instead of it does not.
 pub(super) fn of_history(history: &History<'_>) -> usize {
-    let calendar = calendar(history.step);
-    let known = calendar.and_then(|m| detect_season_among(history.values, &[m]));
-    let there = calendar.filter(|m| history.values.len() >= 2 * m);
-    known.or_else(|| detect_season(history.values, LONGEST)).or(there).unwrap_or(1)
+    let day = calendar(history.step).filter(|m| history.values.len() >= 2 * m);
+    let known = day.and_then(|m| detect_season_among(history.values, &[m]));
+    known.unwrap_or_else(|| {
+        let found = detect_season(history.values, LONGEST);
+        let plain = |m: &usize| day.is_none() || season_skill(history.values, *m).is_some_and(|s| s >= PLAIN);
+        found.filter(plain).or(day).unwrap_or(1)
+    })
 }
 
 /// Steps of the day, or of the week for steps of a day; none where the step does not divide it, or more often than

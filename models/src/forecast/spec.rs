@@ -190,9 +190,13 @@ impl ForecasterSpec {
         }
     }
 
-    /// Whether it looks for the season of each history where none is given.
-    pub fn finds_season(&self) -> bool {
-        matches!(self, Self::AutoLocal(_) | Self::Ensemble(_) | Self::Lstm(_))
+    /// The season to fit it with beside figures that are scaled by one: the `given` one; else none for those that find one
+    /// themselves, as they do where they serve, and that of the scale for the others. A scale without a season is no
+    /// reason to have none, but for the seasonal naive row, which is what the scale is made of.
+    pub fn season_beside(&self, given: Option<usize>, scale: usize) -> Option<usize> {
+        let finds = matches!(self, Self::AutoLocal(_) | Self::Ensemble(_) | Self::Lstm(_));
+        let told = !finds && (scale > 1 || matches!(self, Self::SeasonalNaive { .. }));
+        given.or(told.then_some(scale))
     }
 
     /// Whether it is fitted once over many series; the others estimate from each history they are given.

@@ -233,7 +233,8 @@ impl Judge {
         let suppressed = ctx.suppressions.reason(&self.labels, keys, closed.time).is_some();
         result.status = if closed.values.iter().all(|v| v.is_nan()) {
             StepStatus::Missing
-        } else if said.ready_in > 0 {
+        } else if said.ready_in > 0 && (said.neg_ln_p.is_nan() || result.score < 1.0) {
+            // A limit that is reached is told from the first step on; nothing else has an opinion yet.
             StepStatus::WarmingUp
         } else if suppressed {
             StepStatus::Suppressed

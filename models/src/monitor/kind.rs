@@ -11,8 +11,9 @@ const LEVEL: u32 = 6;
 /// Series of the same metric that a signal needs beside it in its group for one of them to be unlike its peers.
 const PEERS: usize = 2;
 
-/// Where the leading signal stood in the steps of a stretch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Where the leading signal stood in the steps of a stretch, beside the band that it had when it first led: later bands have
+/// followed it to where it went.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Shape {
     above: u32,
     below: u32,
@@ -22,6 +23,9 @@ pub(super) struct Shape {
     #[serde(default)]
     alone: u32,
     peak: Side,
+    /// The first leading signal and its band, lower and upper.
+    #[serde(default)]
+    first: Option<(MetricKey, [f64; 2])>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,7 +42,17 @@ impl Shape {
     /// A step above the line; `peak` when it is the highest so far.
     pub(super) fn add(&mut self, signals: &[SignalScore], peak: bool) {
         let leading = leading(signals);
-        let side = leading.map_or(Side::Inside, side);
+        if let (None, Some(l)) = (&self.first, leading)
+            && l.lower <= l.upper
+        {
+            self.first = Some((l.key.clone(), [l.lower, l.upper]));
+        }
+        let side = leading.map_or(Side::Inside, |l| match &self.first {
+            Some((key, [lower, upper])) if *key == l.key => {
+                side(&SignalScore { lower: *lower, upper: *upper, ..l.clone() })
+            }
+            _ => side(l),
+        });
         let alone = matches!(side, Side::Above | Side::Below) && leading.is_some_and(|l| is_alone(l, signals));
         self.alone = self.alone.saturating_add(u32::from(alone));
         let count = match side {
@@ -63,7 +77,7 @@ impl Shape {
     /// missing values; both sides of the band in turn (at least 2 each, the rarer a third of the other): variance; 6 or
     /// more on one side: level shift, or peer where the same metric of the group's other parts, at least 2, stayed inside
     /// its bands; inside the band: shape, as no signal alone is unusual; else spike or dip.
-    pub(super) fn kind(self) -> FindingKind {
+    pub(super) fn kind(&self) -> FindingKind {
         let outside = self.above + self.below;
         let (less, more) = (self.above.min(self.below), self.above.max(self.below));
         if self.missing > outside + self.inside || (self.missing > 0 && self.peak == Side::Missing) {
@@ -232,6 +246,48 @@ mod tests {
             (*kind, &contributors[0].key),
             (FindingKind::Peer, &MetricKey::new("task_ms", Labels::new([("agent", "c")])))
         );
+    }
+
+    /// Kinds of the incidents of one series that is `value(i)` at minute `i`, when they end, by rules written as TOML.
+    fn told(rules: &str, steps: i64, value: impl Fn(i64) -> f64) -> Vec<FindingKind> {
+        use crate::Recipe;
+        use crate::monitor::tests::at;
+        use crate::monitor::{IncidentEvent, Monitor, MonitorOptions};
+        use crate::pipeline::Pipeline;
+        let rules = foreglow_core::signals::Signals::parse(rules).unwrap();
+        let mut m = Monitor::new(Pipeline::online(rules, &Recipe::default()).into(), MonitorOptions::replay());
+        let mut last: Vec<(String, FindingKind)> = Vec::new();
+        for i in 0..steps {
+            let key = MetricKey::new("cpu", Labels::new([("host", "a")]));
+            let mut batch = foreglow_core::MetricBatch { keys: vec![key], ..Default::default() };
+            batch.push(0, at(i), value(i), 0);
+            for e in m.observe(&batch, at(i)).incidents {
+                let (IncidentEvent::Opened(i) | IncidentEvent::Updated(i) | IncidentEvent::Resolved(i)) = e;
+                last.retain(|l| l.0 != i.id);
+                last.push((i.id, i.finding.kind));
+            }
+        }
+        last.into_iter().map(|l| l.1).collect()
+    }
+
+    #[test]
+    fn what_lasts_is_a_level_and_its_end_is_no_variance() {
+        use crate::monitor::tests::wave;
+        for (seed, lasts) in [("a", 30), ("b", 25), ("c", 400), ("d", 20)] {
+            let step = |i: i64| if (600..600 + lasts).contains(&i) { 40.0 } else { 0.0 };
+            assert_eq!(
+                told("", 900, |i| wave(i, seed) + step(i)),
+                [FindingKind::LevelShift],
+                "{seed}, {lasts} minutes"
+            );
+        }
+    }
+
+    #[test]
+    fn a_limit_is_told_before_anything_else_is_known() {
+        let rules = "[[signal]]\nname = \"cpu\"\nmatch = \"cpu\"\nworse = \"up\"\nlimit = 100.0\n";
+        assert_eq!(told(rules, 40, |i| if i < 30 { 50.0 } else { 500.0 + i as f64 }).len(), 1);
+        assert_eq!(told(rules, 40, |i| 50.0 + i as f64).len(), 0);
     }
 
     #[test]

@@ -18,11 +18,13 @@ pub(super) struct Suppressions(Vec<Suppression>);
 
 impl Suppressions {
     pub(super) fn add(&mut self, selector: &Selector, range: TimeRange, reason: &str) {
-        let new = Suppression { selector: selector.clone(), range, reason: reason.to_owned() };
-        if self.0.contains(&new) {
+        let same = |s: &&mut Suppression| s.selector == *selector && s.reason == reason && s.range.start == range.start;
+        if let Some(there) = self.0.iter_mut().find(same) {
+            // Told again, as one that had no end is when it ends.
+            there.range.end = range.end;
             return;
         }
-        self.0.push(new);
+        self.0.push(Suppression { selector: selector.clone(), range, reason: reason.to_owned() });
         if self.0.len() > MOST
             && let Some(oldest) = (0..self.0.len()).min_by_key(|&i| self.0[i].range.end)
         {
@@ -65,6 +67,9 @@ mod tests {
         assert_eq!(all.reason(&host("a"), &mem, Timestamp(20)), None);
         assert_eq!(all.reason(&host("b"), &cpu, Timestamp(15)), Some("load test"));
         assert_eq!(all.reason(&host("b"), &mem, Timestamp(15)), None);
+        let ended = TimeRange { start: Timestamp(10), end: Timestamp(15) };
+        all.add(&r#"{host="a"}"#.parse().unwrap(), ended, "maintenance");
+        assert_eq!((all.reason(&host("a"), &mem, Timestamp(15)), all.0.len()), (None, 2), "it ends sooner");
         for i in 0..1_500 {
             all.add(&r#"{host="a"}"#.parse().unwrap(), TimeRange { start: Timestamp(i), end: Timestamp(i + 1) }, "x");
         }

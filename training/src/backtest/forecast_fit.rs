@@ -62,40 +62,38 @@ pub(super) fn fit_all(
                 continue;
             }
         };
-        // Who finds a season does so here, too, as what is served does; the others are shown with the season of the scale.
-        let season = options.season.or((!spec.finds_season()).then_some(group.season));
-        if !spec.is_global() {
-            let fitted = fit(spec, &[], season, options.seed, &|_| ())?.forecaster;
-            out.insert(group.step, vec![(0, fitted)]);
-            continue;
-        }
+        let season = spec.season_beside(options.season, group.season);
         // The first window that any series has: shorter plans begin later.
         let first = group.members.iter().filter_map(|&i| plans[i].first()).map(|w| w.0).min().unwrap_or(0);
         let stride = match options.refit {
             Refit::Never => windows.windows,
             Refit::Every(n) => n,
         };
+        // A series whose own first window comes later is known up to the same distance from its end.
+        let known = |number: usize| -> Vec<TrainSeries<'_>> {
+            let cut = |&i: &usize| {
+                let lane = &lanes[i];
+                let back = (windows.windows - 1 - number) * windows.step + windows.horizon;
+                let cut = lane.values.len().checked_sub(back).filter(|c| *c > 0)?;
+                Some(TrainSeries { values: &lane.values[..cut], start: lane.start, step: lane.step })
+            };
+            group.members.iter().filter_map(cut).collect()
+        };
+        if !spec.is_global() {
+            let fitted = fit(spec, &known(first), season, options.seed, &|_| ())?.forecaster;
+            out.insert(group.step, vec![(0, fitted)]);
+            continue;
+        }
         let mut fits = Vec::new();
         for number in (first..windows.windows).step_by(stride.max(1)) {
             if context.stopped() {
                 break;
             }
-            // A series whose own first window comes later is known up to the same distance from its end.
-            let known: Vec<TrainSeries<'_>> = group
-                .members
-                .iter()
-                .filter_map(|&i| {
-                    let lane = &lanes[i];
-                    let back = (windows.windows - 1 - number) * windows.step + windows.horizon;
-                    let cut = lane.values.len().checked_sub(back).filter(|c| *c > 0)?;
-                    Some(TrainSeries { values: &lane.values[..cut], start: lane.start, step: lane.step })
-                })
-                .collect();
             let progress = context.progress(&format!("training {}", spec.kind()), 1);
             let report = |p: foreglow_models::nn::TrainProgress| {
                 progress.set(p.step, p.steps, &format!("validation loss {:.4}", p.validation_loss));
             };
-            let fitted = fit(spec, &known, season, options.seed.nth(number as u64), &report)?.forecaster;
+            let fitted = fit(spec, &known(number), season, options.seed.nth(number as u64), &report)?.forecaster;
             fits.push((number, fitted));
         }
         if fits.is_empty() {

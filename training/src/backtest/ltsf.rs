@@ -72,7 +72,10 @@ pub fn run(data: &Dataset, options: &ForecastOptions, context: &Context) -> Resu
         };
         let fitted = match (model, net) {
             (_, Some(net)) => Ok(net),
-            (Contender::Fit(spec), None) => fit(spec, &known, Some(season), options.seed, &heard).map(|f| f.forecaster),
+            (Contender::Fit(spec), None) => {
+                let own = spec.season_beside(options.season, season);
+                fit(spec, &known, own, options.seed, &heard).map(|f| f.forecaster)
+            }
             (Contender::Ready(fitted, _), None) => Ok(fitted.clone()),
         };
         let fitted = match fitted {
