@@ -62,11 +62,6 @@ impl SeriesTable {
         }
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_by_key(|&r| self.timestamps[r]);
-        fn arrange<T: Copy>(column: &mut Vec<T>, order: &[usize]) {
-            if !column.is_empty() {
-                *column = order.iter().map(|&r| column[r]).collect();
-            }
-        }
         arrange(&mut self.timestamps, &order);
         arrange(&mut self.split, &order);
         arrange(&mut self.label, &order);
@@ -114,5 +109,11 @@ impl SeriesTable {
     /// What is remarkable about the rows.
     pub fn quality(&self) -> Quality {
         Quality::of(self)
+    }
+}
+
+fn arrange<T: Copy>(column: &mut Vec<T>, order: &[usize]) {
+    if !column.is_empty() {
+        *column = order.iter().map(|&r| column[r]).collect();
     }
 }

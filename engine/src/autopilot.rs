@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a hook may take to make a change.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Goes on for as long as the server runs. A change counts as made once the hook has answered with a success; after
 /// anything else the same one is asked for again next time.

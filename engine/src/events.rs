@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 /// Events kept for readers who come back.
 const KEPT: usize = 8192;
-/// Events a slow reader may be behind before it is sent on to the memory.
+/// Events a slow reader may be behind before it goes on from the memory.
 const BEHIND: usize = 1024;
 
 /// One event.
@@ -46,12 +46,14 @@ pub(crate) struct Replay {
     pub(crate) gap: bool,
     /// What comes after them.
     pub(crate) live: broadcast::Receiver<Arc<Event>>,
+    /// The newest event of anybody at this instant.
+    pub(crate) newest: u64,
 }
 
 impl Events {
     /// An empty memory. Numbers start from the time, so that they ascend over restarts.
     pub(crate) fn new(started: Timestamp) -> Self {
-        let next = (started.ms().max(0) as u64) << 16;
+        let next = (started.ms().max(1) as u64) << 16;
         Self { memory: Mutex::new(Memory { next, kept: VecDeque::new() }), live: broadcast::channel(BEHIND).0 }
     }
 
@@ -71,11 +73,11 @@ impl Events {
     /// What `tenant` has not seen after `last` (nothing from before for a reader without `last`), and what comes.
     pub(crate) fn subscribe(&self, tenant: &str, last: Option<u64>) -> Replay {
         let m = lock(&self.memory);
-        let live = self.live.subscribe();
-        let Some(last) = last else { return Replay { events: Vec::new(), gap: false, live } };
+        let (live, newest) = (self.live.subscribe(), m.next - 1);
+        let Some(last) = last else { return Replay { events: Vec::new(), gap: false, live, newest } };
         let oldest = m.kept.front().map_or(m.next, |e| e.id);
         let events = m.kept.iter().filter(|e| e.id > last && *e.tenant == *tenant).cloned().collect();
-        Replay { events, gap: last.saturating_add(1) < oldest, live }
+        Replay { events, gap: last.saturating_add(1) < oldest, live, newest }
     }
 
     /// How many listen.
@@ -100,6 +102,8 @@ mod tests {
         let again = e.subscribe("a", Some(first.id));
         assert!(!again.gap);
         assert_eq!(again.events.iter().map(|e| e.data.as_str()).collect::<Vec<_>>(), ["3"]);
+        let newest = e.subscribe("a", None).newest;
+        assert_eq!(e.subscribe("a", Some(newest)).events.len(), 0);
         for _ in 0..KEPT {
             e.send(&a, "score", "x".into());
         }

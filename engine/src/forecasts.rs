@@ -116,7 +116,7 @@ impl Kept {
             let start = table.slice(ndarray::s![..horizon.min(AWAITED), ..]).to_owned();
             self.awaited = Some((history.last, start));
         }
-        self.adaptive.apply(&mut table);
+        self.adaptive.apply(&mut table, history.values);
         table
     }
 

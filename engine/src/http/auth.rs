@@ -11,6 +11,15 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) tenant: Arc<str>,
+    /// The tenants that the token speaks for; empty: all.
+    pub(crate) tenants: Vec<String>,
+}
+
+impl Caller {
+    /// Whether what belongs to a tenant may be shown.
+    pub(crate) fn sees(&self, tenant: &str) -> bool {
+        self.tenants.is_empty() || self.tenants.iter().any(|t| t == tenant)
+    }
 }
 
 /// The rules of who may call.
@@ -45,6 +54,7 @@ impl Gate {
                 Problem::bad("invalid_tenant", "expected 1 to 64 letters, digits, _, - or .").at("X-Scope-OrgID")
             })?,
         };
+        let mut tenants = Vec::new();
         if !self.tokens.is_empty() {
             let token = self.token(headers)?;
             let forbid = |code, detail: String| Err(Problem::new(StatusCode::FORBIDDEN, code, detail));
@@ -54,8 +64,9 @@ impl Gate {
             if changes && token.role == Role::Read {
                 return forbid("read_only", "this token may only read".to_owned());
             }
+            tenants.clone_from(&token.tenants);
         }
-        Ok(Caller { tenant: tenant.into() })
+        Ok(Caller { tenant: tenant.into(), tenants })
     }
 
     fn token(&self, headers: &HeaderMap) -> Result<&Token, Problem> {
@@ -63,7 +74,8 @@ impl Gate {
         let given = headers
             .get(header::AUTHORIZATION)
             .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Bearer "))
+            .and_then(|v| v.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")))
+            .map(|(_, token)| token)
             .ok_or_else(|| refuse("a token is needed: send Authorization: Bearer TOKEN"))?;
         // Digests are compared, so that the time it takes says nothing about a token.
         let digest = sha256_hex(&[given.trim().as_bytes()]);

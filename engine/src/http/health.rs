@@ -1,3 +1,4 @@
+use super::auth::Caller;
 use super::extract::{json, ok};
 use super::problem::Problem;
 use crate::app::App;
@@ -62,11 +63,11 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
     json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &Health { ready, checks })
 }
 
-/// The engine's own numbers and the last scores, in Prometheus's text format.
+/// The engine's own numbers and the last scores of the tenants that the token speaks for, in Prometheus's text format.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "Prometheus text", content_type = "text/plain", body = String)))]
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let (mut gauges, scores) = app.live.measure().await?;
+pub(crate) async fn metrics(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, Problem> {
+    let (mut gauges, scores) = app.live.measure(move |tenant| caller.sees(tenant)).await?;
     gauges.streams = app.events.readers();
     let text = app.telemetry.render(&gauges, &scores);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())

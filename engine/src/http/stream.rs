@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ fn gap() -> sse::Event {
 /// Server-sent events: closed steps, incidents, changes, recommendations. `Last-Event-ID` (or `last_event_id`) resumes;
 /// when what was missed is no longer kept, an event `gap` says so.
 #[utoipa::path(get, path = "/v1/stream", tag = "reads",
-    params(("kinds" = Option<String>, Query, description = "score, incident, change, configuration, recommendation; default all"),
+    params(("kinds" = Option<String>, Query, description = "score, incident, change, configuration, recommendation, trigger, auto; default all"),
         ("last_event_id" = Option<u64>, Query, description = "For clients that cannot send the header"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen")),
     responses((status = 200, description = "text/event-stream", content_type = "text/event-stream", body = String),
@@ -56,11 +57,13 @@ pub(crate) async fn stream(
             })?),
             None => params.value::<u64>("last_event_id")?,
         };
-    let Replay { events, gap: missed, live } = app.events.subscribe(&caller.tenant, last);
+    let Replay { events, gap: missed, live, newest } = app.events.subscribe(&caller.tenant, last);
     let wanted = move |e: &Arc<Event>| kinds.iter().any(|k| k == e.kind);
     let first = stream::iter(missed.then(gap))
         .chain(stream::iter(events.into_iter().filter(wanted.clone()).map(|e| write(&e)).collect::<Vec<_>>()));
-    let rest = following(live, caller.tenant, wanted);
+    let following =
+        Following { app: app.clone(), tenant: caller.tenant, wanted, live, missed: VecDeque::new(), last: newest };
+    let rest = stream::unfold(following, |mut f| async move { f.next().await.map(|e| (e, f)) });
     let mut stopping = app.stopping.clone();
     let stopped = async move {
         let _ = stopping.wait_for(|s| *s).await;
@@ -69,20 +72,44 @@ pub(crate) async fn stream(
     Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }
 
-fn following(
-    live: Receiver<Arc<Event>>,
+/// A reader that follows.
+struct Following<W> {
+    app: Arc<App>,
     tenant: Arc<str>,
-    wanted: impl Fn(&Arc<Event>) -> bool + Send + 'static,
-) -> impl Stream<Item = sse::Event> + Send {
-    stream::unfold((live, tenant, wanted), |(mut live, tenant, wanted)| async move {
+    wanted: W,
+    live: Receiver<Arc<Event>>,
+    /// What was missed and is still kept.
+    missed: VecDeque<Arc<Event>>,
+    /// The last event seen, wanted or not.
+    last: u64,
+}
+
+impl<W: Fn(&Arc<Event>) -> bool> Following<W> {
+    async fn next(&mut self) -> Option<sse::Event> {
         loop {
-            match live.recv().await {
-                Ok(e) if e.tenant == tenant && wanted(&e) => return Some((write(&e), (live, tenant, wanted))),
-                Ok(_) => {}
-                // Too slow: the reader is told and goes on with what is there.
-                Err(RecvError::Lagged(_)) => return Some((gap(), (live, tenant, wanted))),
-                Err(RecvError::Closed) => return None,
+            let event = match self.missed.pop_front() {
+                Some(e) => e,
+                None => match self.live.recv().await {
+                    Ok(e) => e,
+                    // Too slow, as with many groups and few kinds asked for: what is kept of it follows, in order.
+                    Err(RecvError::Lagged(_)) => {
+                        let again = self.app.events.subscribe(&self.tenant, Some(self.last));
+                        (self.live, self.missed) = (again.live, again.events.into());
+                        if again.gap {
+                            return Some(gap());
+                        }
+                        continue;
+                    }
+                    Err(RecvError::Closed) => return None,
+                },
+            };
+            if event.id <= self.last {
+                continue;
+            }
+            self.last = event.id;
+            if event.tenant == self.tenant && (self.wanted)(&event) {
+                return Some(write(&event));
             }
         }
-    })
+    }
 }

@@ -189,11 +189,15 @@ impl Live {
         let mut router = lock(&entry.router);
         let moved = router.refresh(&self.registry.catalogue());
         self.apply(scope, moved);
-        let routed = router.route(scope, batch, &self.tuner.watch);
-        self.apply(scope, routed.moved);
-        if !dry {
-            self.keep(scope, routed.watched);
-        }
+        let routed = if dry {
+            // Where it would go: nothing moves there.
+            router.clone().route(scope, batch, &self.tuner.watch)
+        } else {
+            let mut routed = router.route(scope, batch, &self.tuner.watch);
+            self.apply(scope, std::mem::take(&mut routed.moved));
+            self.keep(scope, std::mem::take(&mut routed.watched));
+            routed
+        };
         let telemetry = self.telemetry.clone();
         let finish: Finish = Box::new(move |answer| {
             add(&telemetry.accepted, answer.accepted);
@@ -293,7 +297,14 @@ impl Live {
 
     /// Raises nothing for what a selector matches during a range; also for monitors that open later.
     pub(crate) fn suppress(&self, tenant: &Arc<str>, s: &Suppression) {
-        lock(&self.suppressions).push((tenant.clone(), s.clone()));
+        {
+            let mut all = lock(&self.suppressions);
+            let same = |(t, o): &(Arc<str>, Suppression)| {
+                t == tenant && o.selector == s.selector && o.reason == s.reason && o.range.start == s.range.start
+            };
+            all.retain(|o| !same(o));
+            all.push((tenant.clone(), s.clone()));
+        }
         for shard in &self.shards {
             let (tenant, s) = (tenant.clone(), s.clone());
             shard.push(

@@ -99,7 +99,10 @@ impl Live {
     }
 
     /// What is measured at the moment, and the last scores by vmanomaly's names.
-    pub(crate) async fn measure(&self) -> Result<(Gauges, Vec<Exposed>), EngineError> {
+    pub(crate) async fn measure(
+        &self,
+        sees: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<(Gauges, Vec<Exposed>), EngineError> {
         let most = self.limits.metrics_groups;
         let told = self
             .on_all(move |shard| {
@@ -108,6 +111,9 @@ impl Live {
                 let mut shown = 0;
                 for (scope, state) in shard.scopes.iter().filter(|(s, _)| s.session.is_none()) {
                     groups += state.monitors.values().map(|m| m.monitor.len()).sum::<usize>();
+                    if !sees(&scope.tenant) {
+                        continue;
+                    }
                     for l in state.latest.values().take(most.saturating_sub(shown)) {
                         expose(&scope.tenant, &l.step, &l.labels, &mut scores);
                     }

@@ -23,6 +23,7 @@ struct Route {
 }
 
 /// A group as one set of rules forms it.
+#[derive(Clone)]
 struct Seen {
     id: Arc<str>,
     signals: Vec<MetricKey>,
@@ -73,6 +74,7 @@ pub(super) struct Routed {
 }
 
 /// The routes of one scope. Everything here can be found again from what is sent; only memory bounds it.
+#[derive(Clone)]
 pub(super) struct Router {
     shards: usize,
     max_groups: usize,

@@ -169,6 +169,39 @@ async fn what_another_objective_pays_is_said() {
     s.stop().await;
 }
 
+#[tokio::test]
+async fn metrics_show_a_token_its_own_tenants() {
+    let dir = tempfile::tempdir().unwrap();
+    let sha256 = |token: &str| {
+        use sha2::{Digest, Sha256};
+        Sha256::digest(token.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let token = |name: &str, tenants: &[&str]| foreglow_engine::Token {
+        sha256: sha256(name),
+        tenants: tenants.iter().map(|t| (*t).to_owned()).collect(),
+        role: foreglow_engine::Role::Write,
+    };
+    let s = Server::start(dir.path(), |c| c.tokens = vec![token("one", &["a"]), token("all", &[])]).await;
+    let ask = async |method: &str, path: &str, scheme: &str, token: &str, tenant: &str, body: &Value| {
+        let r = s.request(method, path).header("authorization", format!("{scheme} {token}"));
+        let r = r.header("x-scope-orgid", tenant).json(body).send().await.unwrap();
+        (r.status().as_u16(), r.text().await.unwrap())
+    };
+    for tenant in ["a", "b"] {
+        let rows: Vec<Value> = (0..80)
+            .map(|i| json!({"timestamp": START + i * STEP, "labels": {"of": tenant}, "values": {"cpu": 50.0 + noise(i)}}))
+            .collect();
+        assert_eq!(ask("POST", "/v1/score", "bearer", "all", tenant, &json!({ "points": rows })).await.0, 200);
+    }
+    let (one, all) = (
+        ask("GET", "/metrics", "Bearer", "one", "a", &json!({})).await.1,
+        ask("GET", "/metrics", "Bearer", "all", "a", &json!({})).await.1,
+    );
+    assert!(one.contains("of=\"a\"") && !one.contains("of=\"b\"") && !one.contains("tenant=\"b\""), "{one}");
+    assert!(all.contains("of=\"b\""), "{all}");
+    s.stop().await;
+}
+
 /// A hook that remembers what it was asked for; it makes every second request fail.
 async fn hook() -> (String, Arc<Mutex<Vec<(bool, Value)>>>) {
     type Asked = Arc<Mutex<Vec<(bool, Value)>>>;

@@ -120,6 +120,36 @@ async fn artifacts_are_swapped_without_a_lost_request() {
     s.stop().await;
 }
 
+/// What a dry run is told about a group that an artifact would take over: nothing moves for that.
+#[tokio::test]
+async fn a_dry_run_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    registry(dir.path()).put(&fitted(1)).unwrap();
+    let s = with_registry(dir.path()).await;
+    let cpu = |steps: std::ops::Range<i64>| {
+        let row = |i| {
+            let at = START + i * STEP;
+            serde_json::json!({"timestamp": at, "labels": {"host": "z"}, "values": {"cpu": usual("z", i).0}})
+        };
+        points(&steps.map(row).collect::<Vec<_>>())
+    };
+    s.posted("/v1/score", &cpu(0..200)).await;
+    let of_z = async || {
+        let groups = s.get("/v1/groups").await;
+        groups["items"].as_array().unwrap().iter().find(|g| g["labels"]["host"] == "z").cloned()
+    };
+    let before = of_z().await;
+    let tried = s.posted("/v1/score?dry_run=true", &points(&usual_rows("z", 200..202))).await;
+    assert!(tried["results"][0]["model"].as_str().unwrap().starts_with("hosts/"), "{tried}");
+    assert!(before.is_some() && of_z().await == before);
+    let after = s.posted("/v1/score", &cpu(200..202)).await;
+    assert_eq!(
+        (after["results"][0]["status"].as_str(), after["results"][0]["model"].as_str()),
+        (Some("scored"), Some("online"))
+    );
+    s.stop().await;
+}
+
 /// An artifact with rules of its own takes groups over from the online baseline, whole: one that stayed behind would get
 /// nothing any more, and be raised as silent.
 #[tokio::test]
