@@ -63,6 +63,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/studies/{id}", get(studies::one))
         .route("/v1/studies/{id}/suggest", post(studies::suggest))
         .route("/v1/studies/{id}/stop", post(studies::stop))
+        .route("/v1/studies/{id}/effects", get(studies::effects))
         .route("/v1/studies/{id}/trials/{n}/measurements", post(studies::measure))
         .route("/v1/studies/{id}/trials/{n}/complete", post(studies::complete))
         .route("/v1/studies/{id}/trials/{n}/stop", post(studies::stop_trial))

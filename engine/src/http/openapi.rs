@@ -37,6 +37,7 @@ use utoipa::OpenApi;
         studies::complete,
         studies::stop_trial,
         studies::stop,
+        studies::effects,
         experiments::create,
         experiments::list,
         experiments::one,

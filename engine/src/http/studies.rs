@@ -2,7 +2,7 @@ use super::auth::Caller;
 use super::extract::{Json, Page, Params, json, ok};
 use super::problem::{Problem, ProblemBody};
 use crate::app::App;
-use crate::tuner::{Completion, Entry, StudyState};
+use crate::tuner::{Completion, Entry, Promises, StudyState};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -86,6 +86,8 @@ pub(crate) struct Study {
     completed: usize,
     /// The trial with the best measured value; under noise it promises too much, see /v1/recommendations.
     best_measured: Option<u64>,
+    /// How often what was measured after a change lay inside the promised 80 % interval.
+    promises: Promises,
     /// Trials that no other beats in all objectives; empty where there is one objective.
     pareto: Vec<u64>,
     /// All trials by number.
@@ -94,7 +96,7 @@ pub(crate) struct Study {
 }
 
 impl Study {
-    fn of(e: Entry) -> Self {
+    fn of(e: Entry, promises: Promises) -> Self {
         let completed = e.study.trials().iter().filter(|t| t.state == TrialState::Completed).count();
         Self {
             id: e.id,
@@ -104,11 +106,17 @@ impl Study {
             suggested: e.study.suggested(),
             completed,
             best_measured: e.study.best_measured().map(|t| t.id),
+            promises,
             pareto: if e.study.spec().also.is_empty() { Vec::new() } else { e.study.pareto() },
             trials: e.study.trials().to_vec(),
             spec: e.study.spec().clone(),
         }
     }
+}
+
+fn told(app: &App, tenant: &str, e: Entry) -> Study {
+    let promises = app.tuner.promises(tenant, &e.id);
+    Study::of(e, promises)
 }
 
 /// Who asks.
@@ -220,8 +228,12 @@ pub(crate) async fn create(
             "mode auto needs a hook that makes the changes: set webhook under [auto] in the server's configuration";
         return Err(Problem::meaningless("no_webhook", detail).at("/mode"));
     }
-    let (entry, new) = app.slow(move |app| app.tuner.create(&caller.tenant, spec, app.clock.now())).await?;
-    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &Study::of(entry)))
+    let answer = app.slow(move |app| {
+        let (entry, new) = app.tuner.create(&caller.tenant, spec, app.clock.now())?;
+        Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, told(app, &caller.tenant, entry)))
+    });
+    let (status, study) = answer.await?;
+    Ok(json(status, &study))
 }
 
 /// All studies, by id.
@@ -231,9 +243,12 @@ pub(crate) async fn create(
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let params = params.only(&["limit", "cursor"])?;
     let limit = params.limit()?;
-    let mut all = app.slow(move |app| Ok(app.tuner.list(&caller.tenant))).await?;
-    all.retain(|e| params.text("cursor").is_none_or(|c| e.id.as_str() > c));
-    let items = all.into_iter().take(limit + 1).map(Study::of).collect();
+    let cursor = params.text("cursor").map(str::to_owned);
+    let items = app.slow(move |app| {
+        let after = app.tuner.list(&caller.tenant).into_iter().filter(|e| cursor.as_ref().is_none_or(|c| e.id > *c));
+        Ok(after.take(limit + 1).map(|e| told(app, &caller.tenant, e)).collect())
+    });
+    let items = items.await?;
     Ok(ok(&Page::cut(items, limit, |s: &Study| s.id.clone())))
 }
 
@@ -245,8 +260,7 @@ pub(crate) async fn one(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let entry = app.slow(move |app| app.tuner.get(&caller.tenant, &id)).await?;
-    Ok(ok(&Study::of(entry)))
+    Ok(ok(&app.slow(move |app| Ok(told(app, &caller.tenant, app.tuner.get(&caller.tenant, &id)?))).await?))
 }
 
 /// The next configuration to try.
@@ -317,6 +331,28 @@ pub(crate) async fn stop_trial(
     Ok(ok(&app.slow(move |app| app.tuner.stop_trial(&caller.tenant, &id, n, &b.reason)).await?))
 }
 
+/// What each parameter does to a metric, most important first: `{parameter, metric, importance, curve}`, the curve either
+/// `{points: [{value, mean, band, trials}]}` with 80 % bands or `{unknown_because}`.
+#[utoipa::path(get, path = "/v1/studies/{id}/effects", tag = "tuning",
+    params(("id" = String, Path), ("metric" = Option<String>, Query, description = "Default: the objective")),
+    responses((status = 200, body = Vec<Object>), (status = 404, body = ProblemBody),
+        (status = 422, description = "Too few trials have the metric", body = ProblemBody)))]
+pub(crate) async fn effects(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response, Problem> {
+    let params = params.only(&["metric"])?;
+    let metric = params.text("metric").map(str::to_owned);
+    let effects = app.slow(move |app| {
+        let study = app.tuner.get(&caller.tenant, &id)?.study;
+        let metric = metric.unwrap_or_else(|| study.spec().objective.metric.clone());
+        Ok(study.partial_effects(&metric)?)
+    });
+    Ok(ok(&effects.await?))
+}
+
 /// Ends a study: it suggests and recommends nothing any more.
 #[utoipa::path(post, path = "/v1/studies/{id}/stop", tag = "tuning", params(("id" = String, Path)),
     responses((status = 200, body = Study), (status = 404, body = ProblemBody)))]
@@ -325,5 +361,5 @@ pub(crate) async fn stop(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(ok(&Study::of(app.slow(move |app| app.tuner.stop(&caller.tenant, &id)).await?)))
+    Ok(ok(&app.slow(move |app| Ok(told(app, &caller.tenant, app.tuner.stop(&caller.tenant, &id)?))).await?))
 }

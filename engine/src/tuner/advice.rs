@@ -13,6 +13,7 @@ use foreglow_search::{Advice, AdviceOptions, Assignment, Mark, Measurement, Tria
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// One step in the life of a recommendation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,15 @@ pub(crate) struct Kept {
     /// What was measured afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verification: Option<Verification>,
+}
+
+/// What became of promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub(crate) struct Promises {
+    /// Applied recommendations whose effect was measured.
+    pub(crate) checked: usize,
+    /// Of these, those whose effect lay inside the promised 80 % interval.
+    pub(crate) held: usize,
 }
 
 /// What somebody decided.
@@ -214,6 +224,14 @@ impl Tuner {
             });
             Ok(freezes.map(|(_, c)| c.end.unwrap_or(Timestamp(i64::MAX))).max())
         })
+    }
+
+    /// How often the promises of a study were kept, of those that were measured.
+    pub(crate) fn promises(&self, tenant: &str, study: &str) -> Promises {
+        let kept = lock(&self.kept);
+        let mine = kept.iter().filter(|(k, v)| k.0 == tenant && v.study_id == study);
+        mine.filter_map(|(_, v)| v.verification.as_ref()?.promise_held)
+            .fold(Promises::default(), |p, held| Promises { checked: p.checked + 1, held: p.held + usize::from(held) })
     }
 
     /// Accepts, rejects or marks as applied.

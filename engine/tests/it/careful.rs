@@ -174,7 +174,7 @@ async fn metrics_show_a_token_its_own_tenants() {
     let dir = tempfile::tempdir().unwrap();
     let sha256 = |token: &str| {
         use sha2::{Digest, Sha256};
-        Sha256::digest(token.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>()
+        format!("{:x}", Sha256::digest(token.as_bytes()))
     };
     let token = |name: &str, tenants: &[&str]| foreglow_engine::Token {
         sha256: sha256(name),
@@ -253,6 +253,14 @@ async fn auto_makes_its_changes_through_the_hook() {
     assert_eq!(steps.len(), 13);
     let kept = s.get("/v1/recommendations?status=kept").await;
     assert_eq!(kept[0]["history"][1]["by"], "auto", "{kept}");
+    let id = kept[0]["study_id"].as_str().unwrap();
+    let promises = s.get(&format!("/v1/studies/{id}")).await["promises"].clone();
+    assert_eq!(promises["checked"], 1, "{promises}");
+    let effects = s.get(&format!("/v1/studies/{id}/effects")).await;
+    assert_eq!((&effects[0]["parameter"], &effects[0]["metric"]), (&json!("workers"), &json!("latency_ms")));
+    let points = effects[0]["curve"]["points"].as_array().unwrap_or_else(|| panic!("{effects}"));
+    assert!(points.iter().all(|p| p["band"][0].as_f64() <= p["mean"].as_f64()), "{effects}");
+    assert!(s.get(&format!("/v1/studies/{id}/effects?metric=errors")).await[0]["importance"].is_number());
     let asked = asked.lock().unwrap().clone();
     // What failed is asked for again, the same.
     assert!(asked.chunks_exact(2).all(|pair| pair[0].1 == pair[1].1 && !pair[0].0 && pair[1].0), "{asked:?}");

@@ -18,8 +18,8 @@ pub(super) fn context(season: Option<usize>) -> usize {
     context_for(season.unwrap_or(768))
 }
 
-/// The season of a history in steps, 1 = none: a day (of steps of a day a week) where the step divides it, two of them are
-/// there, and the data bear it out or show no other season [plainly](PLAIN); else by autocorrelation, at most [`LONGEST`]
+/// The season of a history in steps, 1 = none: a day (an hour, a week: see [`calendar`]) where the step divides it, two of
+/// them are there, and the data bear it out or show no other season [plainly](PLAIN); else by autocorrelation, at most [`LONGEST`]
 /// steps. Whether the day helps is for those to say who try their members; what is found by chance instead of it does not.
 pub(super) fn of_history(history: &History<'_>) -> usize {
     let day = calendar(history.step).filter(|m| history.values.len() >= 2 * m);
@@ -31,10 +31,14 @@ pub(super) fn of_history(history: &History<'_>) -> usize {
     })
 }
 
-/// Steps of the day, or of the week for steps of a day; none where the step does not divide it, or more often than
-/// [`LONGEST`].
+/// Steps of the day, of the hour for steps under a minute, of the week for steps of a day; none where the step does not
+/// divide it, or more often than [`LONGEST`].
 fn calendar(step: Step) -> Option<usize> {
-    let cycle = if step.ms() < DAY_MS { DAY_MS } else { 7 * DAY_MS };
+    let cycle = match step.ms() {
+        ..60_000 => DAY_MS / 24,
+        60_000..DAY_MS => DAY_MS,
+        _ => 7 * DAY_MS,
+    };
     let steps = (cycle / step.ms()) as usize;
     (cycle % step.ms() == 0 && (2..=LONGEST).contains(&steps)).then_some(steps)
 }
