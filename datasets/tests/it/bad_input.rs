@@ -62,7 +62,7 @@ fn the_order_of_a_tables_rows_does_not_matter() {
     {
         let t = table(order);
         assert_eq!((&t.timestamps, &t.columns, &t.split), (&right.timestamps, &right.columns, &right.split));
-        assert_eq!(t.step().map(|s| s.ms()), Some(60_000));
+        assert_eq!(t.step().map(foreglow_core::Step::ms), Some(60_000));
         assert!(t.quality().backward_steps > 0);
     }
 }
