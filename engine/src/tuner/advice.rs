@@ -115,15 +115,16 @@ impl Tuner {
         }
         let advice = e.advice.clone().unwrap_or_else(|| {
             let trigger = e.trigger.as_ref().map_or_else(|| "request".to_owned(), |t| t.kind.to_string());
-            e.study.recommend(&AdviceOptions { now: Some(now), trigger, ..AdviceOptions::default() })
+            let (spec, usual) = (e.study.spec(), AdviceOptions::default());
+            let p_break = if spec.mode.is_careful() { 1.0 - spec.safety.confidence } else { usual.p_break };
+            e.study.recommend(&AdviceOptions { now: Some(now), trigger, p_break, ..usual })
         });
         e.advice = Some(advice.clone());
         match advice {
             Advice::None { none_because } => {
-                // What was proposed while it was still compared is refuted.
-                if e.study.spec().confirm.is_some() {
-                    self.withdraw(tenant, id, now, "not confirmed")?;
-                }
+                // What was proposed before is refuted by what was measured since.
+                let why = if e.study.spec().confirm.is_some() { "not confirmed" } else { "no longer recommended" };
+                self.withdraw(tenant, id, now, why)?;
                 Ok(Err(none_because))
             }
             Advice::Change(r) => {

@@ -76,15 +76,31 @@ impl Tuner {
         let step =
             |purpose, id: String, to: &Assignment, why: String| Some(step(tenant, &e, purpose, id, &runs, to, why));
 
+        let back = |why: &str| step(Purpose::Rollback, "current".to_owned(), &current, why.to_owned());
+        if e.state == StudyState::Stopped {
+            // What it tried does not stay; nothing else is changed any more.
+            let tried = e.made.iter().any(|n| e.study.trial(*n).is_ok_and(|t| t.parameters == runs));
+            return Ok((tried && runs != current).then(|| back("the study was stopped")).flatten());
+        }
+        let pending = mine(&e);
+        let at = |k: &Kept| k.history.iter().rev().find(|p| p.status == Status::Applied).map(|p| p.at);
+        let newest = kept.iter().filter(|k| at(k).is_some()).max_by_key(|k| at(k));
         let applied = |k: &&Kept| k.applied.as_ref().unwrap_or(&k.recommendation.parameters) == &runs;
-        let broke = |k: &&Kept| k.recommendation.status == Status::RollBack;
-        if let Some(k) = kept.iter().filter(broke).find(applied) {
+        let broke = newest.filter(|k| k.recommendation.status == Status::RollBack && pending.is_none());
+        if let Some(k) = broke.filter(applied) {
             let why = k.verification.as_ref().map_or_else(String::new, |v| v.reason.clone());
             return Ok(step(Purpose::Rollback, k.recommendation.id.clone(), &before_change(&k.recommendation), why));
         }
-        if let Some(t) = mine(&e) {
+        let frozen = self.frozen(tenant, &e, now)?.is_some();
+        if let Some(t) = pending {
+            if t.parameters != runs && e.made.contains(&t.id) {
+                // Somebody took it back: that is not undone.
+                self.stop_trial(tenant, id, t.id, "something else was made to run while it was measured")?;
+                return Ok(None);
+            }
             if t.parameters != runs {
-                return Ok(step(Purpose::Trial, t.id.to_string(), &t.parameters, t.why.clone()));
+                let again = || step(Purpose::Trial, t.id.to_string(), &t.parameters, t.why.clone());
+                return Ok((!frozen).then(again).flatten());
             }
             // Its stretch is over and was no measurement: an incident, or another change.
             if gathered.running().is_some_and(|c| e.absorbed >= Some(c.since)) {
@@ -96,7 +112,7 @@ impl Tuner {
         if let Some(TrialState::Unsafe { reason }) = last.map(|t| &t.state)
             && runs != current
         {
-            return Ok(step(Purpose::Rollback, "current".to_owned(), &current, reason.clone()));
+            return Ok(back(reason));
         }
         let measuring = |k: &Kept| {
             let undecided = k.verification.as_ref().is_none_or(|v| v.verdict == Verdict::Measuring);
@@ -130,8 +146,8 @@ impl Tuner {
                 Err(p) => Err(p),
             };
         }
-        let back = "its trials are over, and nothing better is known".to_owned();
-        Ok((runs != current).then(|| step(Purpose::Rollback, "current".to_owned(), &current, back)).flatten())
+        let over = || back("its trials are over, and nothing better is known");
+        Ok((runs != current && !frozen).then(over).flatten())
     }
 
     /// The hook made the change: it runs since `at`.
@@ -145,6 +161,12 @@ impl Tuner {
             let e = lock(&entry).clone();
             let purpose = if s.purpose == Purpose::Trial { "trial" } else { "rollback of" };
             self.runs_with(&s.tenant, &e, &s.parameters, at, format!("{purpose} {}", s.id))?;
+        }
+        if let (Purpose::Trial, Ok(n)) = (s.purpose, s.id.parse()) {
+            self.with(&s.tenant, &s.study_id, |e| {
+                e.made.insert(n);
+                Ok(())
+            })?;
         }
         if s.purpose == Purpose::Rollback {
             self.with(&s.tenant, &s.study_id, |e| Ok(e.study.set_current(&s.parameters)?))?;

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) absorbed: Option<Timestamp>,
     /// Suggested trials that metrics completed, until their client completes them.
     pub(crate) by_metrics: BTreeSet<u64>,
+    /// Trials that the hook of mode `auto` made to run.
+    pub(crate) made: BTreeSet<u64>,
     /// The last trigger that went off.
     pub(crate) trigger: Option<Trigger>,
     /// The newest thing that each kind of trigger spoke of: it does not go off twice for it.
@@ -54,6 +56,8 @@ struct Saved {
     absorbed: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     by_metrics: BTreeSet<u64>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    made: BTreeSet<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trigger: Option<Trigger>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -78,6 +82,7 @@ impl Entry {
             reports: BTreeMap::new(),
             absorbed: None,
             by_metrics: BTreeSet::new(),
+            made: BTreeSet::new(),
             trigger: None,
             seen: BTreeMap::new(),
             looked: None,
@@ -121,6 +126,7 @@ impl Entry {
             reports: self.reports.clone(),
             absorbed: self.absorbed,
             by_metrics: self.by_metrics.clone(),
+            made: self.made.clone(),
             trigger: self.trigger.clone(),
             seen: self.seen.clone(),
         })?)
@@ -140,6 +146,7 @@ impl Entry {
             reports: s.reports,
             absorbed: s.absorbed,
             by_metrics: s.by_metrics,
+            made: s.made,
             trigger: s.trigger,
             seen: s.seen,
             looked: None,

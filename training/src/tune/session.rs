@@ -125,7 +125,7 @@ impl Session {
                 Ok(t) => (t.id, t.parameters.clone()),
                 Err(SearchError::Budget { .. }) => return Ok((false, None)),
                 // A careful study that broke too much holds itself back: that is an end, not a mistake.
-                Err(SearchError::Study { field: "mode", problem }) => return Ok((false, Some(problem))),
+                Err(SearchError::HeldBack { because }) => return Ok((false, Some(because))),
                 Err(e) => return Err(e.into()),
             };
             let metric = self.spec.objective.metric.clone();

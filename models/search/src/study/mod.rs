@@ -256,6 +256,7 @@ impl Study {
         }
         trial.state = TrialState::Pending;
         trial.measurement = None;
+        trial.marks.clear();
         self.trial(id)
     }
 
