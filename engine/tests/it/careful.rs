@@ -272,3 +272,43 @@ async fn auto_makes_its_changes_through_the_hook() {
     assert_eq!((refused.0, refused.1["code"].as_str()), (422, Some("no_webhook")), "{}", refused.1);
     s.stop().await;
 }
+
+/// A person who takes a trial back wins: it is ended, and not made again.
+#[tokio::test]
+async fn auto_fights_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, asked) = hook().await;
+    let every = "20ms".parse().unwrap();
+    let s = Server::start(dir.path(), |c| {
+        c.auto = Auto { webhook: Some(url), token: Some("secret".into()), every };
+    })
+    .await;
+    let mut events = Reader::open(&s, "/v1/stream?kinds=auto", None).await;
+    let id = opened(&s, &json!({"mode": "auto", "budget": {"trials": 12}})).await;
+    let mut at = 100_000;
+    let trial = loop {
+        let step = events.next().await.unwrap().data;
+        if step["parameters"]["workers"] != 4 {
+            break step["id"].as_str().unwrap().parse::<usize>().unwrap();
+        }
+        s.clock.set(Timestamp(START + (at + 400) * STEP));
+        s.posted("/v1/score", &metrics(4, at, at + 400)).await;
+        at += 400;
+    };
+    // Within the cooldown nothing else is tried meanwhile.
+    let back = json!({"entity": {"service": "cart"}, "parameters": {"workers": 4}, "since": START + at * STEP + 1});
+    s.posted("/v1/configurations", &back).await;
+    let ended = async {
+        loop {
+            let t = s.get(&format!("/v1/studies/{id}")).await["trials"][trial].clone();
+            if t["state"] != "pending" {
+                return t;
+            }
+        }
+    };
+    let t = tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.unwrap();
+    assert_eq!(t["marks"], json!(["stopped"]), "{t}");
+    let made = asked.lock().unwrap().iter().filter(|a| a.0 && a.1["id"] == json!(trial.to_string())).count();
+    assert_eq!(made, 1);
+    s.stop().await;
+}
