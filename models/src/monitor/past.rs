@@ -1,33 +1,45 @@
 use super::ring::Ring;
 use crate::ModelError;
 use crate::artifact::TensorMap;
+use foreglow_core::stats::median;
+
+/// Values of a signal after which its centre is chosen for the first time.
+const FIRST: u64 = 8;
 
 /// The past of a group's signals that forecasts are made from: the newest values of each, in single precision around a
-/// value of its own, so that two weeks of five-minute steps take 16 KiB a signal and a large level costs no digits.
+/// centre of its own, so that two weeks of five-minute steps take 16 KiB a signal and a large level costs no digits.
 ///
-/// That value is the newest one each time the ring begins again, so it never lies far outside of what is kept.
+/// The centre is the first value, then the median of what is kept after 8, 16, 32 ... values and each time as many came as
+/// are kept: one wild value, wherever it stands, costs digits of the few values before the next choice at most.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Past {
+    bound: usize,
     centres: Vec<f64>,
+    /// Values that came of each signal.
+    came: Vec<u64>,
     offsets: Ring<f32>,
     row: Vec<f32>,
 }
 
 impl Past {
     pub(super) fn new(signals: usize, bound: usize) -> Self {
-        Self { centres: vec![f64::NAN; signals], offsets: Ring::new(signals, bound), row: Vec::new() }
+        Self {
+            bound,
+            centres: vec![f64::NAN; signals],
+            came: vec![0; signals],
+            offsets: Ring::new(signals, bound),
+            row: Vec::new(),
+        }
     }
 
     /// More signals, missing so far.
     pub(super) fn grow(&mut self, signals: usize) {
         self.centres.resize(signals.max(self.centres.len()), f64::NAN);
+        self.came.resize(self.centres.len(), 0);
         self.offsets.grow(signals);
     }
 
     pub(super) fn push(&mut self, values: &[f64]) {
-        if self.offsets.begins_again() {
-            self.centre_anew(values);
-        }
         self.row.clear();
         for (centre, v) in self.centres.iter_mut().zip(values) {
             if centre.is_nan() && v.is_finite() {
@@ -36,6 +48,14 @@ impl Past {
             self.row.push(offset(*v, *centre));
         }
         self.offsets.push(&self.row);
+        for (s, _) in values.iter().enumerate().filter(|(_, v)| v.is_finite()) {
+            self.came[s] += 1;
+            let n = self.came[s];
+            let young = n < self.bound as u64 && n >= FIRST && n.is_power_of_two();
+            if young || n.is_multiple_of(self.bound as u64) {
+                self.centre_anew(s);
+            }
+        }
     }
 
     /// `n` missing rows.
@@ -50,36 +70,36 @@ impl Past {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.centres.capacity() * size_of::<f64>() + self.row.capacity() * size_of::<f32>() + self.offsets.bytes()
+        (self.centres.capacity() + self.came.capacity()) * size_of::<f64>()
+            + self.row.capacity() * size_of::<f32>()
+            + self.offsets.bytes()
     }
 
     pub(super) fn save(&self, map: &mut TensorMap) {
         let signals = self.centres.len();
         let flat: Vec<f32> = (0..signals).flat_map(|s| self.offsets.series(s)).collect();
         map.put_f32("past", &[flat.len()], flat);
-        let head = self.offsets.head() as f64;
-        let centres: Vec<f64> = self.centres.iter().copied().chain([head]).collect();
-        map.put_f64("past centres", &[centres.len()], centres);
+        map.put_f64("past centres", &[signals], self.centres.clone());
+        map.put_f64("past came", &[signals], self.came.iter().map(|n| *n as f64).collect());
     }
 
     /// What [`Past::save`] wrote, or an earlier version, which kept the values as they are.
     pub(super) fn load(map: &TensorMap, signals: usize, bound: usize) -> Result<Self, ModelError> {
-        let cut = || ModelError::artifact("group state", "its history is cut; it is damaged");
         let mut past = Self::new(signals, bound);
+        let whole = |n: usize| {
+            let cut = || ModelError::artifact("group state", "its history is cut; it is damaged");
+            if signals == 0 || n.is_multiple_of(signals) { Ok(()) } else { Err(cut()) }
+        };
         if map.contains("past") {
-            let (flat, saved) = (map.f32s("past")?.1, map.f64s_of("past centres", signals + 1)?);
-            if signals > 0 && !flat.len().is_multiple_of(signals) {
-                return Err(cut());
-            }
-            past.centres.copy_from_slice(&saved[..signals]);
+            let flat = map.f32s("past")?.1;
+            whole(flat.len())?;
+            past.centres = map.f64s_of("past centres", signals)?;
+            past.came = map.f64s_of("past came", signals)?.into_iter().map(|n| n as u64).collect();
             past.offsets = Ring::from_values(signals, bound, flat);
-            past.offsets.turn_to(saved[signals] as usize);
             return Ok(past);
         }
         let flat = map.f64s("history")?.1;
-        if signals > 0 && !flat.len().is_multiple_of(signals) {
-            return Err(cut());
-        }
+        whole(flat.len())?;
         let rows = flat.len().checked_div(signals).unwrap_or(0);
         let mut row = vec![f64::NAN; signals];
         for t in 0..rows {
@@ -91,13 +111,12 @@ impl Past {
         Ok(past)
     }
 
-    fn centre_anew(&mut self, newest: &[f64]) {
-        for (s, (centre, v)) in self.centres.iter_mut().zip(newest).enumerate() {
-            if v.is_finite() && !centre.is_nan() {
-                let moved = *centre;
-                self.offsets.update(s, |o| offset(moved + f64::from(o), *v));
-                *centre = *v;
-            }
+    fn centre_anew(&mut self, signal: usize) {
+        let (before, kept) = (self.centres[signal], self.series(signal).collect::<Vec<f64>>());
+        let centre = median(&kept);
+        if centre.is_finite() {
+            self.offsets.update(signal, |o| offset(before + f64::from(o), centre));
+            self.centres[signal] = centre;
         }
     }
 }
@@ -125,6 +144,22 @@ mod tests {
         }
         for (k, v) in past.series(0).enumerate() {
             assert!((v - value(99_900 + k)).abs() < 0.1, "{k}: {v}");
+        }
+    }
+
+    #[test]
+    fn one_wild_value_costs_the_others_no_digits() {
+        let usual = |i: usize| 100.0 + (i % 13) as f64 / 10.0;
+        for at in [0, 3, 40, 99, 100, 200, 299] {
+            let mut past = Past::new(1, 100);
+            for i in 0..300 {
+                past.push(&[if i == at { 1e9 } else { usual(i) }]);
+                // What came before the first choice of a centre is the most that is lost.
+                let first = (i + 1).saturating_sub(100);
+                for (k, v) in past.series(0).enumerate().map(|(k, v)| (first + k, v)).filter(|(k, _)| *k >= 8) {
+                    assert!(k == at || (v - usual(k)).abs() < 1e-4, "1e9 at {at}, after {i}: {k} is {v}");
+                }
+            }
         }
     }
 

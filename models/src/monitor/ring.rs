@@ -83,29 +83,10 @@ impl<T: Cell> Ring<T> {
         (0..self.len).map(move |i| self.values[base + (start + i) % self.capacity])
     }
 
-    /// Whether the next row overwrites the first slot of a ring that will not grow.
-    pub(super) fn begins_again(&self) -> bool {
-        self.len == self.bound && self.head == 0
-    }
-
     /// Applies `change` to every value of a signal that is kept.
     pub(super) fn update(&mut self, signal: usize, change: impl Fn(T) -> T) {
         for v in &mut self.values[signal * self.capacity..(signal + 1) * self.capacity] {
             *v = change(*v);
-        }
-    }
-
-    /// The slot of the next row: with the values, oldest first, all there is to it.
-    pub(super) fn head(&self) -> usize {
-        self.head
-    }
-
-    /// Moves the values so that the next row goes into this slot, as before they were saved. Only full rings turn.
-    pub(super) fn turn_to(&mut self, head: usize) {
-        if self.len == self.capacity && head < self.capacity {
-            let by = (head + self.capacity - self.head) % self.capacity;
-            self.values.chunks_exact_mut(self.capacity).for_each(|signal| signal.rotate_right(by));
-            self.head = head;
         }
     }
 
