@@ -85,7 +85,8 @@ pub(crate) struct ChangeBody {
     /// When it begins; default now.
     #[serde(default)]
     start: Option<Instant>,
-    /// When it ends; default never.
+    /// When it ends; default never. A maintenance, freeze or `expected_load` of the same selector and start posted again is told
+    /// anew, and so can be ended.
     #[serde(default)]
     end: Option<Instant>,
     /// Where it is described: a ticket, a commit.
@@ -216,7 +217,8 @@ async fn write(app: &Arc<App>, caller: &Caller, b: ChangeBody) -> Result<Respons
         app.events.send(&caller.tenant, "change", body.clone());
     }
     let tenant = caller.tenant.clone();
-    let id = app.store.call(move |c| ask::add_change(c, &tenant, &new)).await?;
+    let again = QUIET_KINDS.contains(&b.kind.name());
+    let id = app.store.call(move |c| ask::add_change(c, &tenant, &new, again)).await?;
     if let Some(s) = quiet {
         app.live.suppress(&caller.tenant, &s);
     }

@@ -22,8 +22,10 @@ use utoipa::ToSchema;
 const LONGEST: usize = 4096;
 /// Series of one answer at most.
 const SERIES: usize = 1000;
-/// Steps of a history at most, gaps included.
-const HISTORY: usize = 1_000_000;
+/// Steps of all histories of a body at most, gaps included.
+const HISTORY: usize = 4_000_000;
+/// Numbers of one answer at most, with those that are computed on the way to a longer step.
+const NUMBERS: usize = 20_000_000;
 
 /// A history to forecast from: exactly one of `series` and `points`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -106,6 +108,18 @@ impl Wanted {
         }
         Ok(Self { horizon, levels, with_median })
     }
+
+    /// Refuses what would take more memory than any reader has a use for; `steps` are those of all series together that are
+    /// computed for one step asked.
+    fn bounded(&self, steps: usize) -> Result<(), Problem> {
+        let numbers = steps.saturating_mul(self.horizon).saturating_mul(self.with_median.len());
+        if numbers <= NUMBERS {
+            return Ok(());
+        }
+        let detail =
+            format!("{numbers} numbers are asked for, {NUMBERS} are allowed: fewer series, steps or quantiles");
+        Err(Problem::meaningless("too_much", detail).at("/horizon"))
+    }
 }
 
 /// One series on its grid.
@@ -183,6 +197,7 @@ pub(crate) async fn stateless(
             return Err(Problem::meaningless("too_many_series", detail));
         }
         let series = grid(&batch, step)?;
+        wanted.bounded(series.len())?;
         let own = local();
         let (forecaster, name) = match model.as_ref().and_then(|l| Some((l.pipeline.forecaster()?, &*l.model))) {
             Some(found) => found,
@@ -215,7 +230,7 @@ fn grid(batch: &MetricBatch, step: Option<Step>) -> Result<Vec<Gridded>, Problem
     for s in &batch.samples {
         columns[s.series as usize].push((s.timestamp, s.value));
     }
-    let mut out = Vec::with_capacity(columns.len());
+    let (mut out, mut total) = (Vec::with_capacity(columns.len()), 0);
     for (key, mut column) in batch.keys.iter().zip(columns) {
         // Stable: of equal instants the later one in the body stays later.
         column.sort_by_key(|(t, _)| *t);
@@ -226,8 +241,10 @@ fn grid(batch: &MetricBatch, step: Option<Step>) -> Result<Vec<Gridded>, Problem
             return refuse("no_step", "one instant says nothing about the distance of values: give step".to_owned());
         };
         let last = step.nearest(first, times[times.len() - 1]).max(0) as usize;
-        if last >= HISTORY {
-            return refuse("too_sparse", format!("{} steps of {step} lie between first and last value", last + 1));
+        total = last.saturating_add(total).saturating_add(1);
+        if total > HISTORY {
+            let detail = format!("{} steps of {step} lie between first and last value", last + 1);
+            return refuse("too_sparse", format!("{detail}; all series together may have {HISTORY}"));
         }
         let mut values = vec![f64::NAN; last + 1];
         for (t, v) in column {
@@ -247,7 +264,7 @@ fn grid(batch: &MetricBatch, step: Option<Step>) -> Result<Vec<Gridded>, Problem
         ("step" = Option<String>, Query, description = "Distance of steps, a multiple of the series' own; default its own"),
         ("quantiles" = Option<String>, Query, description = "Levels, comma-separated; default the 13 of every forecast"),
     ),
-    responses((status = 200, body = ForecastReply), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200, body = ForecastReply), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(crate) async fn from_state(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -272,6 +289,7 @@ pub(crate) async fn from_state(
     let wanted = Wanted::check(horizon, levels)?;
     let tenant = caller.tenant.clone();
     let scope = Scope { tenant: caller.tenant, session: None };
+    let permit = app.live.permit()?;
     let pasts = app.live.pasts(&scope, selectors, SERIES).await?;
     if pasts.len() > SERIES {
         let detail = format!("more than {SERIES} series match: select fewer");
@@ -279,15 +297,18 @@ pub(crate) async fn from_state(
     }
     let a = app.clone();
     let reply = app.compute.run(move || {
+        let _held = permit;
         let own = local();
         // Series of one model and one distance of steps are forecast together.
         let mut together: BTreeMap<(Arc<str>, usize), Vec<usize>> = BTreeMap::new();
-        let mut series = Vec::with_capacity(pasts.len());
+        let (mut series, mut computed) = (Vec::with_capacity(pasts.len()), 0);
         for (at, Past { key, history, loaded }) in pasts.into_iter().enumerate() {
             let every = multiple(step, history.step, &key)?;
+            computed += every;
             together.entry((loaded.model.clone(), every)).or_default().push(at);
             series.push((Gridded { key, values: history.values, last: history.last, step: history.step }, loaded));
         }
+        wanted.bounded(computed)?;
         let mut forecasts: Vec<(usize, SeriesForecast)> = Vec::with_capacity(series.len());
         for ((model, every), members) in together {
             let (f, name) = match series[members[0]].1.pipeline.forecaster() {

@@ -30,7 +30,7 @@ pub(crate) use quota::Quota;
 
 use crate::app::App;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -96,7 +96,8 @@ async fn wrong_method(request: Request) -> Problem {
 async fn watch(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_name(request.method());
-    let route = route_label(request.uri().path());
+    // What is no route is one, or a scanner could make series without end.
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let open = matches!(route.as_str(), "/livez" | "/readyz");
     let response = match app.gate.admit(request.method(), request.headers()) {
         Ok(caller) => match extract::check_type(request.method(), request.headers()) {
@@ -110,8 +111,6 @@ async fn watch(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
         Err(p) => p.into_response(),
     };
     let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
-    // Paths that do not exist are one route, or a scanner could make series without end.
-    let route = if status == StatusCode::NOT_FOUND && !route.starts_with("/v1/") { "other".to_owned() } else { route };
     tracing::debug!(method, route, status = status.as_u16(), ms = seconds * 1000.0, "request");
     app.telemetry.request(method, &route, status.as_u16(), seconds);
     response
@@ -123,45 +122,5 @@ fn method_name(m: &Method) -> &'static str {
         Method::POST => "POST",
         Method::HEAD => "HEAD",
         _ => "other",
-    }
-}
-
-/// The route of a path with the names in it left out.
-fn route_label(path: &str) -> String {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["v1", "models", "reload"] | ["v1", "experiments", "power"] | ["livez" | "readyz" | "metrics" | ""] => {
-            path.to_owned()
-        }
-        ["v1", kind @ ("groups" | "incidents" | "studies" | "experiments"), _] => format!("/v1/{kind}/{{id}}"),
-        ["v1", kind @ ("studies" | "recommendations" | "experiments"), _, action] if action.len() < 13 => {
-            format!("/v1/{kind}/{{id}}/{action}")
-        }
-        ["v1", "studies", _, "trials", _, action] if action.len() < 13 => {
-            format!("/v1/studies/{{id}}/trials/{{n}}/{action}")
-        }
-        ["v1", one] if one.len() < 16 => format!("/v1/{one}"),
-        _ => "other".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_hold_no_names() {
-        for (path, label) in [
-            ("/", "/"),
-            ("/v1/score", "/v1/score"),
-            ("/v1/groups/%7Bhost%3D%22a%22%7D", "/v1/groups/{id}"),
-            ("/v1/studies/abc/trials/7/measurements", "/v1/studies/{id}/trials/{n}/measurements"),
-            ("/v1/recommendations/abc/applied", "/v1/recommendations/{id}/applied"),
-            ("/v1/experiments/abc/observations", "/v1/experiments/{id}/observations"),
-            ("/v1/experiments/power", "/v1/experiments/power"),
-            ("/wp-login.php", "other"),
-        ] {
-            assert_eq!(route_label(path), label);
-        }
     }
 }

@@ -2,10 +2,11 @@ use super::auth::Caller;
 use super::extract::{Json, Page, Params, json, ok};
 use super::problem::{Problem, ProblemBody};
 use crate::app::App;
-use crate::tuner::{Completion, Entry, Promises, StudyState};
+use crate::tuner::{Completion, Entry, StudyState};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use foreglow_search::experiment::PromiseRecord;
 use foreglow_search::{
     Assignment, Context, Measurement, MetricValue, Mode, StudySpec, Trial, TrialState, Trigger, Value,
 };
@@ -86,8 +87,10 @@ pub(crate) struct Study {
     completed: usize,
     /// The trial with the best measured value; under noise it promises too much, see /v1/recommendations.
     best_measured: Option<u64>,
-    /// How often what was measured after a change lay inside the promised 80 % interval.
-    promises: Promises,
+    /// `{measured, held}`: applied recommendations whose effect was measured, and of these those whose 80 % interval agreed
+    /// with the promised one.
+    #[schema(value_type = Object)]
+    promises: PromiseRecord,
     /// Trials that no other beats in all objectives; empty where there is one objective.
     pareto: Vec<u64>,
     /// All trials by number.
@@ -96,7 +99,7 @@ pub(crate) struct Study {
 }
 
 impl Study {
-    fn of(e: Entry, promises: Promises) -> Self {
+    fn of(e: Entry, promises: PromiseRecord) -> Self {
         let completed = e.study.trials().iter().filter(|t| t.state == TrialState::Completed).count();
         Self {
             id: e.id,

@@ -191,7 +191,7 @@ impl Live {
         self.apply(scope, moved);
         let routed = if dry {
             // Where it would go: nothing moves there.
-            router.clone().route(scope, batch, &self.tuner.watch)
+            router.beside(&batch.keys).route(scope, batch, &self.tuner.watch)
         } else {
             let mut routed = router.route(scope, batch, &self.tuner.watch);
             self.apply(scope, std::mem::take(&mut routed.moved));

@@ -74,7 +74,6 @@ pub(super) struct Routed {
 }
 
 /// The routes of one scope. Everything here can be found again from what is sent; only memory bounds it.
-#[derive(Clone)]
 pub(super) struct Router {
     shards: usize,
     max_groups: usize,
@@ -153,6 +152,27 @@ impl Router {
             .collect();
         moved.retain(|m| !served.contains(&(&*m.group, &*m.from.state_key)));
         moved
+    }
+
+    /// What it knows of the groups that these series belong to: enough to say where they would go without going there.
+    pub(super) fn beside(&self, keys: &[MetricKey]) -> Self {
+        let mut out = Self::new(self.shards, self.max_groups, self.catalogue.clone());
+        out.watch_epoch = self.watch_epoch;
+        for key in keys {
+            if let Some(route) = self.routes.get(key) {
+                out.routes.insert(key.clone(), route.clone());
+            }
+            for (r, rules) in self.catalogue.rules.iter().enumerate() {
+                let group = rules.place(key).0.group;
+                if let Some(seen) = self.groups[r].get(&group) {
+                    out.groups[r].entry(group).or_insert_with(|| seen.clone());
+                }
+            }
+        }
+        if self.groups[0].len() >= self.max_groups {
+            out.max_groups = out.groups[0].len();
+        }
+        out
     }
 
     /// Takes a batch apart. Series of a group beyond the limits are refused, sample by sample.
@@ -245,6 +265,8 @@ impl Router {
                 let Some(from) = left.serves.clone() else { continue };
                 out.moved.push(Moved { shard: shard_of(&left.id, self.shards), from, group: left.id.clone() });
             }
+            // Those that came before it was complete had gone there.
+            out.again.extend(seen.series.iter().filter(|k| self.routes.contains_key(*k)).cloned());
         }
         if let (Some(from), Some(to)) = (before, &seen.serves)
             && from.state_key != to.state_key

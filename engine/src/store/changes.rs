@@ -14,14 +14,15 @@ pub(crate) struct NewChange {
     pub(crate) body: String,
 }
 
-/// Adds a change and gives its number; one of the same kind, selector and start is told anew, mostly to end it.
-pub(crate) fn add_change(conn: &Connection, tenant: &str, c: &NewChange) -> Result<i64, EngineError> {
+/// Adds a change and gives its number. With `again` one of the same kind, selector and start is told anew, mostly to end it.
+pub(crate) fn add_change(conn: &Connection, tenant: &str, c: &NewChange, again: bool) -> Result<i64, EngineError> {
     let end = c.end.map(Timestamp::ms);
     let mut q = conn.prepare_cached(
         "UPDATE change SET end = ?5, body = ?6 WHERE tenant = ?1 AND kind = ?2 AND selector IS ?3 AND start = ?4 \
-         AND ?3 IS NOT NULL RETURNING id",
+         AND ?7 RETURNING id",
     )?;
-    let there = q.query_row(params![tenant, c.kind, c.selector, c.start.ms(), end, c.body], |r| r.get(0)).optional()?;
+    let there =
+        q.query_row(params![tenant, c.kind, c.selector, c.start.ms(), end, c.body, again], |r| r.get(0)).optional()?;
     if let Some(id) = there {
         return Ok(id);
     }

@@ -8,12 +8,12 @@ use crate::config::labels_json;
 use crate::http::Problem;
 use crate::store::{ConfigurationRow, ask};
 use foreglow_core::{MetricKey, Selector, Timestamp};
+use foreglow_search::experiment::PromiseRecord;
 use foreglow_search::recommend::{Recommendation, Status};
 use foreglow_search::{Advice, AdviceOptions, Assignment, Mark, Measurement, Trial, assignment_key};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use utoipa::ToSchema;
 
 /// One step in the life of a recommendation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,15 +45,6 @@ pub(crate) struct Kept {
     /// What was measured afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verification: Option<Verification>,
-}
-
-/// What became of promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
-pub(crate) struct Promises {
-    /// Applied recommendations whose effect was measured.
-    pub(crate) checked: usize,
-    /// Of these, those whose effect lay inside the promised 80 % interval.
-    pub(crate) held: usize,
 }
 
 /// What somebody decided.
@@ -228,11 +219,12 @@ impl Tuner {
     }
 
     /// How often the promises of a study were kept, of those that were measured.
-    pub(crate) fn promises(&self, tenant: &str, study: &str) -> Promises {
+    pub(crate) fn promises(&self, tenant: &str, study: &str) -> PromiseRecord {
+        let mut record = PromiseRecord::default();
         let kept = lock(&self.kept);
         let mine = kept.iter().filter(|(k, v)| k.0 == tenant && v.study_id == study);
-        mine.filter_map(|(_, v)| v.verification.as_ref()?.promise_held)
-            .fold(Promises::default(), |p, held| Promises { checked: p.checked + 1, held: p.held + usize::from(held) })
+        mine.filter_map(|(_, v)| v.verification.as_ref()?.promise_held).for_each(|held| record.count(held));
+        record
     }
 
     /// Accepts, rejects or marks as applied.

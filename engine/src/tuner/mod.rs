@@ -13,7 +13,7 @@ mod triggers;
 mod verify;
 mod watch;
 
-pub(crate) use advice::{Decision, Kept, Promises};
+pub(crate) use advice::{Decision, Kept};
 pub(crate) use auto::Step;
 pub(crate) use entry::{Entry, StudyState};
 use experiments::Experiments;

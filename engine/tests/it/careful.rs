@@ -255,7 +255,7 @@ async fn auto_makes_its_changes_through_the_hook() {
     assert_eq!(kept[0]["history"][1]["by"], "auto", "{kept}");
     let id = kept[0]["study_id"].as_str().unwrap();
     let promises = s.get(&format!("/v1/studies/{id}")).await["promises"].clone();
-    assert_eq!(promises["checked"], 1, "{promises}");
+    assert_eq!(promises["measured"], 1, "{promises}");
     let effects = s.get(&format!("/v1/studies/{id}/effects")).await;
     assert_eq!((&effects[0]["parameter"], &effects[0]["metric"]), (&json!("workers"), &json!("latency_ms")));
     let points = effects[0]["curve"]["points"].as_array().unwrap_or_else(|| panic!("{effects}"));

@@ -120,6 +120,33 @@ async fn artifacts_are_swapped_without_a_lost_request() {
     s.stop().await;
 }
 
+/// A host that an artifact with rules of its own does not know sends its metrics one after the other: once they are all there,
+/// all of them go to the artifact.
+#[tokio::test]
+async fn an_unknown_group_that_comes_in_parts_is_whole_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = Signals::parse("[[group]]\nby = [\"host\"]\n").unwrap();
+    registry(dir.path()).put(&fitted_by(&rules, 1)).unwrap();
+    let s = with_registry(dir.path()).await;
+    let cpu = |i: i64| serde_json::json!({"timestamp": START + i * STEP, "labels": {"host": "z"}, "values": {"cpu": usual("z", i).0}});
+    s.posted("/v1/score", &points(&[cpu(0)])).await;
+    for i in 1..8 {
+        let v = s.posted("/v1/score", &points(&usual_rows("z", i..i + 1))).await;
+        let models: Vec<&str> = v["results"].as_array().unwrap().iter().map(|r| r["model"].as_str().unwrap()).collect();
+        assert!(models.iter().all(|m| m.starts_with("hosts/")), "{v}");
+        let last = &v["results"][0];
+        if last["status"] == "scored" {
+            let signals = last["signals"].as_array().unwrap();
+            assert!(signals.iter().all(|s| s["actual"].is_number()), "{v}");
+        }
+    }
+    let groups = s.get("/v1/groups").await;
+    let of_z: Vec<&serde_json::Value> =
+        groups["items"].as_array().unwrap().iter().filter(|g| g["labels"]["host"] == "z").collect();
+    assert!(of_z.len() == 1 && of_z[0]["status"] == "scored", "{groups}");
+    s.stop().await;
+}
+
 /// What a dry run is told about a group that an artifact would take over: nothing moves for that.
 #[tokio::test]
 async fn a_dry_run_moves_nothing() {

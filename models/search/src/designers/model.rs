@@ -89,7 +89,7 @@ impl Model {
             gp = Gp::with_sources(&hyper, &groups, &data, sources)?;
         }
         let mut constraints = Vec::new();
-        if ask.trials.iter().any(|t| ask.refused(t)) {
+        if ask.refused().contains(&true) {
             constraints.extend(worked(ask, &inputs, &groups, &hyper));
         }
         for g in ask.guard_rails {
@@ -155,18 +155,18 @@ fn doubted(hyper: &Hyper, ask: &Ask<'_>) -> Hyper {
 
 /// A process over 1 = worked, 0 = failed or unsafe, with half the objective's lengths; a point should be above one half.
 fn worked(ask: &Ask<'_>, inputs: &Inputs<'_>, groups: &[usize], hyper: &Hyper) -> Option<Constraint> {
-    let ended: Vec<&Trial> = ask.trials.iter().filter(|t| t.state != TrialState::Pending).collect();
+    let says = |t: &Trial| t.state != TrialState::Pending && !t.was_stopped();
+    let ended: Vec<(&Trial, bool)> = ask.trials.iter().zip(ask.refused()).filter(|(t, _)| says(t)).collect();
     let newest = &ended[ended.len().saturating_sub(MOST_POINTS)..];
-    let failed = |t: &&Trial| ask.refused(t);
     let data = Data {
-        x: newest.iter().map(|t| inputs.of(t)).collect(),
+        x: newest.iter().map(|(t, _)| inputs.of(t)).collect(),
         // About mean 0: a point far from all trials is taken to work.
-        y: newest.iter().map(|t| if failed(t) { -1.0 } else { 0.0 }).collect(),
+        y: newest.iter().map(|(_, failed)| if *failed { -1.0 } else { 0.0 }).collect(),
         known: vec![0.0; newest.len()],
     };
     let lengths = hyper.lengths.iter().map(|l| (0.5 * l).clamp(0.1, 0.6)).collect();
     let gp = Gp::new(&Hyper { lengths, signal: 0.15, noise: 0.02 }, groups, &data)?;
-    let lost = recent_share(newest.iter().map(failed));
+    let lost = recent_share(newest.iter().map(|(_, failed)| *failed));
     Some(Constraint { gp, limit: -0.5, sign: -1.0, lost })
 }
 

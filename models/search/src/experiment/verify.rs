@@ -242,11 +242,16 @@ pub struct PromiseRecord {
 }
 
 impl PromiseRecord {
+    /// Counts a promise whose effect was measured.
+    pub fn count(&mut self, held: bool) {
+        self.measured += 1;
+        self.held += u32::from(held);
+    }
+
     /// Counts a finished verification.
     pub fn add(&mut self, v: &Verification) {
         if let Some(held) = v.promise_held {
-            self.measured += 1;
-            self.held += u32::from(held);
+            self.count(held);
         }
     }
 

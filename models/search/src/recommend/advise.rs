@@ -124,8 +124,8 @@ impl<'a> Adviser<'a> {
             guards.push(Guard { metric, rule: g.describe(), limit, sign, model: guard });
         }
         let sign = ask.objective.goal.sign();
-        let ends = study.trials().iter().filter(|t| t.state != TrialState::Pending);
-        let ended = ends.map(|t| (space.features(&t.parameters), ask.refused(t))).collect();
+        let ends = study.trials().iter().zip(ask.refused()).filter(|(t, _)| t.state != TrialState::Pending);
+        let ended = ends.map(|(t, refused)| (space.features(&t.parameters), refused)).collect();
         let further = |o: &Objective| Some((o.clone(), Surrogate::marginal(&ask, &o.metric).ok()?));
         let also = ask.also.iter().filter_map(further).collect();
         Ok(Self { study, space, sign, current, model, guards, also, p_break: options.p_break, ended, doubt: CAREFUL })

@@ -328,19 +328,13 @@ impl Study {
     }
 
     fn state_of(&self, m: &Measurement) -> TrialState {
-        for g in &self.spec.guard_rails {
-            let (bound, sign) = g.limit();
-            let (Some(limit), Some(v)) =
-                (bound.resolve(self.baseline(&g.metric)), m.metric(&g.metric, &self.spec.objective.metric))
-            else {
-                continue;
-            };
-            if sign * v.value > sign * limit {
-                let reason = format!("{} was {}, the limit is {limit}: {}", g.metric, v.value, g.describe());
-                return TrialState::Unsafe { reason };
-            }
+        let ask = self.view();
+        match ask.broken(m, &ask.limits()) {
+            Some((g, value, limit)) => TrialState::Unsafe {
+                reason: format!("{} was {value}, the limit is {limit}: {}", g.metric, g.describe()),
+            },
+            None => TrialState::Completed,
         }
-        TrialState::Completed
     }
 
     /// The whole study as JSON, version 1.

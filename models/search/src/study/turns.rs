@@ -90,7 +90,7 @@ impl Study {
         let since = self.trials.iter().rposition(searched).map_or(0, |i| i + 1);
         let mut pairs: Vec<Vec<(Turn, &Trial)>> = Vec::new();
         for t in &self.trials[since..] {
-            let Some(turn) = t.turn else { continue };
+            let Some(turn) = t.turn.filter(|_| !t.was_stopped()) else { continue };
             let other = Turn { recommended: !turn.recommended, ..turn };
             match pairs.last_mut() {
                 Some(pair) if pair.len() == 1 && pair[0].0 == other && pair[0].1.measurement.is_some() => {
@@ -258,6 +258,22 @@ mod tests {
         assert!(matches!(s.ask(), Err(SearchError::Budget { .. })));
         let Advice::None { none_because } = s.recommend(&AdviceOptions::default()) else { panic!("it cannot run") };
         assert!(none_because.contains("did not start"), "{none_because}");
+    }
+
+    #[test]
+    fn a_stopped_turn_is_asked_again() {
+        let mut s = study(Some(4));
+        for _ in 0..12 {
+            let t = s.ask().unwrap().clone();
+            s.tell(t.id, Measurement::of(valley(&t))).unwrap();
+        }
+        for _ in 0..3 {
+            let t = s.ask().unwrap().clone();
+            s.stop_trial(t.id, "redeployed").unwrap();
+        }
+        assert_eq!(run(&mut s, &valley), 8, "four rounds, as if nothing had been stopped");
+        let Advice::Change(r) = s.recommend(&AdviceOptions::default()) else { panic!("it is better") };
+        assert_eq!(r.confirmation.unwrap().verdict, ConfirmVerdict::Confirmed);
     }
 
     #[test]
