@@ -1,16 +1,19 @@
 //! Mode `auto`: the next change of a study that may change things by itself, made through a hook that the operator owns.
 
 use super::advice::before_change;
-use super::verify::Verdict;
-use super::{Decision, Entry, Kept, StudyState, Tuner};
+use super::live_trials::Gathered;
+use super::verify::{ALPHA, Verdict};
+use super::{Completion, Decision, Entry, Kept, StudyState, Tuner};
 use crate::EngineError;
 use crate::compute::lock;
 use crate::config::labels_json;
 use crate::http::Problem;
 use crate::store::ConfigurationRow;
-use foreglow_core::Timestamp;
+use foreglow_core::{Labels, Timestamp};
+use foreglow_search::cut::MOST_BLOCKS;
+use foreglow_search::experiment::{BlockMean, GuardMean, guard_broken};
 use foreglow_search::recommend::{Change, Status};
-use foreglow_search::{Assignment, Mode, Trial, TrialState};
+use foreglow_search::{Assignment, Measurement, Mode, Trial, TrialState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -48,24 +51,47 @@ pub(crate) struct Step {
     pub(crate) why: String,
 }
 
+/// A study in this mode as it stands.
+struct Flight {
+    tenant: String,
+    e: Entry,
+    kept: Vec<Kept>,
+    gathered: Gathered,
+    /// What it counts from.
+    current: Assignment,
+    /// What runs.
+    runs: Assignment,
+    frozen: bool,
+}
+
 impl Tuner {
-    /// The next change of every study that may make one now; the studies that could not be asked are logged.
+    /// The next change of every study that may make one now; the studies that could not be asked are logged. Of the studies
+    /// of one entity only one changes something at a time.
     pub(crate) fn next_steps(&self) -> Vec<Step> {
         let all: Vec<_> = lock(&self.studies).iter().map(|(k, e)| (k.clone(), e.clone())).collect();
         let auto = all.into_iter().filter(|(_, e)| lock(e).study.spec().mode == Mode::Auto);
-        let asked = auto.filter_map(|((tenant, id), _)| match self.next_step(&tenant, &id) {
-            Ok(step) => step,
-            Err(p) => {
-                tracing::error!(study = id, code = p.code(), "the next change of a study was not found");
-                None
+        let flights: Vec<Flight> =
+            auto.filter_map(|((tenant, id), _)| told(&id, self.look(&tenant, &id)).flatten()).collect();
+        let mut owners: BTreeMap<(String, Labels), String> = BTreeMap::new();
+        for f in flights.iter().filter(|f| f.under_way()) {
+            owners.entry(f.place()).or_insert_with(|| f.e.id.clone());
+        }
+        let mut out = Vec::new();
+        for f in &flights {
+            let free = owners.get(&f.place()).is_none_or(|id| *id == f.e.id);
+            let Some(step) = told(&f.e.id, self.next_step(f, free)).flatten() else { continue };
+            owners.entry(f.place()).or_insert_with(|| f.e.id.clone());
+            if step.change.is_empty() {
+                // What runs is to be measured once more: that takes no change, but a beginning.
+                told(&f.e.id, self.made(&step, self.clock.now()));
+            } else {
+                out.push(step);
             }
-        });
-        asked.collect()
+        }
+        out
     }
 
-    /// The next change of a study, or none now: something is being measured, nothing is known to be better, or it is held
-    /// back. One change at a time; what broke its promise is undone first, and at once.
-    fn next_step(&self, tenant: &str, id: &str) -> Result<Option<Step>, Problem> {
+    fn look(&self, tenant: &str, id: &str) -> Result<Option<Flight>, Problem> {
         let now = self.clock.now();
         let e = self.get(tenant, id)?;
         let (kept, _) = self.recommendations(tenant, Some(id), now)?;
@@ -73,81 +99,87 @@ impl Tuner {
         let gathered = self.gather(tenant, &e, None)?;
         let running = gathered.running().and_then(|c| e.study.space().canonical(&c.parameters).ok());
         let runs = running.unwrap_or_else(|| current.clone());
-        let step =
-            |purpose, id: String, to: &Assignment, why: String| Some(step(tenant, &e, purpose, id, &runs, to, why));
-
-        let back = |why: &str| step(Purpose::Rollback, "current".to_owned(), &current, why.to_owned());
-        if e.state == StudyState::Stopped {
-            // What it tried does not stay; nothing else is changed any more.
-            let tried = e.made.iter().any(|n| e.study.trial(*n).is_ok_and(|t| t.parameters == runs));
-            return Ok((tried && runs != current).then(|| back("the study was stopped")).flatten());
-        }
-        let pending = mine(&e);
-        let at = |k: &Kept| k.history.iter().rev().find(|p| p.status == Status::Applied).map(|p| p.at);
-        let newest = kept.iter().filter(|k| at(k).is_some()).max_by_key(|k| at(k));
-        let applied = |k: &&Kept| k.applied.as_ref().unwrap_or(&k.recommendation.parameters) == &runs;
-        let broke = newest.filter(|k| k.recommendation.status == Status::RollBack && pending.is_none());
-        if let Some(k) = broke.filter(applied) {
-            let why = k.verification.as_ref().map_or_else(String::new, |v| v.reason.clone());
-            return Ok(step(Purpose::Rollback, k.recommendation.id.clone(), &before_change(&k.recommendation), why));
-        }
         let frozen = self.frozen(tenant, &e, now)?.is_some();
-        if let Some(t) = pending {
-            if t.parameters != runs && e.made.contains(&t.id) {
+        Ok(Some(Flight { tenant: tenant.to_owned(), e, kept, gathered, current, runs, frozen }))
+    }
+
+    /// The next change of a study, or none now: something is being measured, nothing is known to be better, or it is held
+    /// back. What broke something is undone first, and at once; `free` says whether anything else may be begun.
+    fn next_step(&self, f: &Flight, free: bool) -> Result<Option<Step>, Problem> {
+        if f.e.state == StudyState::Stopped {
+            // What it tried does not stay; nothing else is changed any more.
+            let tried = f.e.made.iter().any(|n| f.e.study.trial(*n).is_ok_and(|t| t.parameters == f.runs));
+            return Ok(if tried { f.back("the study was stopped") } else { None });
+        }
+        if let Some(t) = f.trial() {
+            return self.go_on(f, t);
+        }
+        if let Some(undone) = f.undo() {
+            return Ok(Some(undone));
+        }
+        if !free || f.measures() {
+            return Ok(None);
+        }
+        self.begin(f)
+    }
+
+    /// What a trial that is under way needs.
+    fn go_on(&self, f: &Flight, t: &Trial) -> Result<Option<Step>, Problem> {
+        let id = &f.e.id;
+        if t.parameters != f.runs {
+            if f.e.made.contains(&t.id) {
                 // Somebody took it back: that is not undone.
-                self.stop_trial(tenant, id, t.id, "something else was made to run while it was measured")?;
+                self.stop_trial(&f.tenant, id, t.id, "something else was made to run while it was measured")?;
                 return Ok(None);
             }
-            if t.parameters != runs {
-                let again = || step(Purpose::Trial, t.id.to_string(), &t.parameters, t.why.clone());
-                return Ok((!frozen).then(again).flatten());
-            }
+            let again = f.step(Purpose::Trial, t.id.to_string(), &t.parameters, &t.why);
+            return Ok((!f.frozen).then_some(again));
+        }
+        let Some(since) = f.gathered.running().map(|c| c.since) else { return Ok(None) };
+        if f.e.absorbed >= Some(since) {
             // Its stretch is over and was no measurement: an incident, or another change.
-            if gathered.running().is_some_and(|c| e.absorbed >= Some(c.since)) {
-                self.stop_trial(tenant, id, t.id, "something else happened while it was measured")?;
-            }
+            self.stop_trial(&f.tenant, id, t.id, "something else happened while it was measured")?;
             return Ok(None);
         }
-        let last = e.study.trials().iter().rev().find(|t| t.parameters == runs);
-        if let Some(TrialState::Unsafe { reason }) = last.map(|t| &t.state)
-            && runs != current
+        let partial = f.gathered.cut_one(&f.e, since, &t.parameters)?.and_then(|c| c.measurement);
+        let broke = partial.as_ref().and_then(|m| broken(&f.e, m));
+        if let Some(reason) =
+            broke.or_else(|| f.gathered.silent(&f.e.study.spec().objective.metric, since, self.clock.now()))
         {
-            return Ok(back(reason));
+            let end = Completion { measurement: partial, broke: Some(reason), ..Completion::default() };
+            self.complete(&f.tenant, id, t.id, end)?;
+            // The same stretch must not come back as an observed trial.
+            self.with(&f.tenant, id, |e| {
+                e.absorbed = e.absorbed.max(Some(since));
+                Ok(())
+            })?;
         }
-        let measuring = |k: &Kept| {
-            let undecided = k.verification.as_ref().is_none_or(|v| v.verdict == Verdict::Measuring);
-            k.recommendation.status == Status::Applied && undecided
-        };
-        if kept.iter().any(measuring) {
-            return Ok(None);
-        }
+        Ok(None)
+    }
+
+    /// Something new: a trial, a recommendation once the trials are over, or the way back where there is none.
+    fn begin(&self, f: &Flight) -> Result<Option<Step>, Problem> {
+        let study = &f.e.study;
         let wanted = |k: &&Kept| matches!(k.recommendation.status, Status::Proposed | Status::Accepted);
-        let advised = kept.iter().find(wanted);
-        let tries = e.state == StudyState::Active && (!e.study.is_spent() || e.study.is_confirming());
-        if let Some(k) = advised.filter(|_| !tries || e.study.spec().budget.is_none()) {
+        let advised = f.kept.iter().find(wanted);
+        let tries = f.e.state == StudyState::Active && (!study.is_spent() || study.is_confirming());
+        if let Some(k) = advised.filter(|_| !tries || study.spec().budget.is_none()) {
             let r = &k.recommendation;
-            if self.may_run(tenant, &e, &r.parameters).is_err() {
+            if self.may_run(&f.tenant, &f.e, &r.parameters).is_err() {
                 return Ok(None);
             }
             let why = r.effect.first().map_or_else(String::new, |f| format!("{} {}", f.metric, f.relative));
-            return Ok(step(Purpose::Recommendation, r.id.clone(), &r.parameters, why));
+            return Ok(Some(f.step(Purpose::Recommendation, r.id.clone(), &r.parameters, &why)));
         }
-        if tries {
-            return match self.suggest(tenant, id, CLIENT, None) {
-                Ok(t) if t.parameters != runs => Ok(step(Purpose::Trial, t.id.to_string(), &t.parameters, t.why)),
-                // What runs is to be measured once more: that takes no change, but a beginning.
-                Ok(t) => {
-                    if let Some(s) = step(Purpose::Trial, t.id.to_string(), &t.parameters, t.why) {
-                        self.made(&s, now)?;
-                    }
-                    Ok(None)
-                }
-                Err(p) if ["held_back", "wrong_state", "budget_spent"].contains(&p.code()) => Ok(None),
-                Err(p) => Err(p),
-            };
+        if !tries {
+            let back = f.back("its trials are over, and nothing better is known");
+            return Ok(back.filter(|_| !f.frozen));
         }
-        let over = || back("its trials are over, and nothing better is known");
-        Ok((runs != current && !frozen).then(over).flatten())
+        match self.suggest(&f.tenant, &f.e.id, CLIENT, None) {
+            Ok(t) => Ok(Some(f.step(Purpose::Trial, t.id.to_string(), &t.parameters, &t.why))),
+            Err(p) if ["held_back", "wrong_state", "budget_spent"].contains(&p.code()) => Ok(None),
+            Err(p) => Err(p),
+        }
     }
 
     /// The hook made the change: it runs since `at`.
@@ -194,34 +226,85 @@ impl Tuner {
     }
 }
 
-/// The trial that is under way in this mode.
-fn mine(e: &Entry) -> Option<&Trial> {
-    e.study.trials().iter().find(|t| t.state == TrialState::Pending && t.client.as_deref() == Some(CLIENT))
+impl Flight {
+    fn place(&self) -> (String, Labels) {
+        (self.tenant.clone(), self.e.entity())
+    }
+
+    /// The trial that is under way in this mode.
+    fn trial(&self) -> Option<&Trial> {
+        let mine = |t: &&Trial| t.state == TrialState::Pending && t.client.as_deref() == Some(CLIENT);
+        self.e.study.trials().iter().find(mine)
+    }
+
+    /// Whether the effect of a recommendation is still being measured.
+    fn measures(&self) -> bool {
+        self.kept.iter().any(|k| {
+            let undecided = k.verification.as_ref().is_none_or(|v| v.verdict == Verdict::Measuring);
+            k.recommendation.status == Status::Applied && undecided
+        })
+    }
+
+    fn under_way(&self) -> bool {
+        self.e.state != StudyState::Stopped && (self.trial().is_some() || self.measures())
+    }
+
+    /// The way back from the newest recommendation where it broke its promise, or from a trial that was unsafe.
+    fn undo(&self) -> Option<Step> {
+        let at = |k: &Kept| k.history.iter().rev().find(|p| p.status == Status::Applied).map(|p| p.at);
+        let newest = self.kept.iter().filter(|k| at(k).is_some()).max_by_key(|k| at(k));
+        let runs = |k: &&Kept| k.applied.as_ref().unwrap_or(&k.recommendation.parameters) == &self.runs;
+        if let Some(k) = newest.filter(|k| k.recommendation.status == Status::RollBack).filter(runs) {
+            let why = k.verification.as_ref().map_or("", |v| v.reason.as_str());
+            let before = before_change(&k.recommendation);
+            return Some(self.step(Purpose::Rollback, k.recommendation.id.clone(), &before, why));
+        }
+        let last = self.e.study.trials().iter().rev().find(|t| t.parameters == self.runs)?;
+        match &last.state {
+            TrialState::Unsafe { reason } => self.back(reason),
+            _ => None,
+        }
+    }
+
+    /// Back to what it counts from, where something else runs.
+    fn back(&self, why: &str) -> Option<Step> {
+        let step = || self.step(Purpose::Rollback, "current".to_owned(), &self.current, why);
+        (self.runs != self.current).then(step)
+    }
+
+    fn step(&self, purpose: Purpose, id: String, to: &Assignment, why: &str) -> Step {
+        let space = self.e.study.space();
+        let change = |i: usize| {
+            let name = space.parameters()[i].name();
+            Change { name: name.to_owned(), from: self.runs.get(name).cloned(), to: to.get(name).cloned() }
+        };
+        Step {
+            tenant: self.tenant.clone(),
+            study: self.e.study.spec().name.clone(),
+            study_id: self.e.id.clone(),
+            entity: self.e.study.spec().entity.clone(),
+            purpose,
+            id,
+            parameters: to.clone(),
+            change: space.changed(&self.runs, to).into_iter().map(change).collect(),
+            why: why.to_owned(),
+        }
+    }
 }
 
-fn step(
-    tenant: &str,
-    e: &Entry,
-    purpose: Purpose,
-    id: String,
-    runs: &Assignment,
-    to: &Assignment,
-    why: String,
-) -> Step {
-    let space = e.study.space();
-    let change = |i: usize| {
-        let name = space.parameters()[i].name();
-        Change { name: name.to_owned(), from: runs.get(name).cloned(), to: to.get(name).cloned() }
-    };
-    Step {
-        tenant: tenant.to_owned(),
-        study: e.study.spec().name.clone(),
-        study_id: e.id.clone(),
-        entity: e.study.spec().entity.clone(),
-        purpose,
-        id,
-        parameters: to.clone(),
-        change: space.changed(runs, to).into_iter().map(change).collect(),
-        why,
-    }
+/// The guard-rail that a part of a trial has broken already, at all looks together.
+fn broken(e: &Entry, m: &Measurement) -> Option<String> {
+    let spec = e.study.spec();
+    let blocks = m.replicates as usize;
+    spec.guard_rails.iter().find_map(|g| {
+        let (bound, sign) = g.limit();
+        let (limit, v) = (bound.resolve(e.study.baseline(&g.metric))?, m.metric(&g.metric, &spec.objective.metric)?);
+        let after = BlockMean { mean: v.value, se: v.se?, blocks };
+        guard_broken(&GuardMean { metric: g.metric.clone(), after, limit, sign }, ALPHA, MOST_BLOCKS)
+    })
+}
+
+fn told<T>(id: &str, asked: Result<T, Problem>) -> Option<T> {
+    let told = |p: &Problem| tracing::error!(study = id, code = p.code(), "the next change of a study was not found");
+    asked.inspect_err(told).ok()
 }

@@ -12,6 +12,9 @@ use foreglow_search::{Aggregate, AppliedChange, Assignment, Mark, TrialState, as
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
+/// Steps without a value after which an objective is silent.
+const SILENT: i64 = 10;
+
 /// Changes of these kinds do not disturb a measurement.
 const HARMLESS: [&str; 3] = ["config", "maintenance", "freeze"];
 
@@ -170,6 +173,15 @@ impl Gathered {
         let [b, a] = sides.each_ref().map(|(values, load)| Samples { values, covariate: Some(load) });
         let (means, explained) = block_means(b, a);
         (spec.objective.aggregate == Aggregate::Mean && explained > 0.0).then_some((means, explained))
+    }
+
+    /// That the objective has come no more for ten of its steps since `since`, as when what runs kills what it runs in.
+    pub(super) fn silent(&self, objective: &str, since: Timestamp, now: Timestamp) -> Option<String> {
+        let (times, _) = self.series(objective)?;
+        let step = Step::detect(times)?;
+        let last = times.last().copied()?.max(since);
+        let silent = now.ms().saturating_sub(last.ms()) > SILENT * step.ms();
+        silent.then(|| format!("`{objective}` has come no more since {last}"))
     }
 
     /// Where the metrics end.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 const BROKEN: &str = "guard-rail broken";
 
 /// The probability of a wrong verdict over all looks together.
-const ALPHA: f64 = 0.05;
+pub(super) const ALPHA: f64 = 0.05;
 
 /// What was measured of a promise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -1,16 +1,9 @@
-//! What holds changes back, and what makes them by itself.
+//! What holds changes back.
 
 use crate::server::{START, STEP, Server, noise};
-use crate::stream::Reader;
-use crate::tuning::{latency, metrics, run_with, study};
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use crate::tuning::{metrics, run_with, study};
 use foreglow_core::Timestamp;
-use foreglow_engine::Auto;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
 
 /// Configurations and metrics from which `cart` gets a recommendation; where they end, in steps.
 async fn history(s: &Server) -> i64 {
@@ -199,116 +192,5 @@ async fn metrics_show_a_token_its_own_tenants() {
     );
     assert!(one.contains("of=\"a\"") && !one.contains("of=\"b\"") && !one.contains("tenant=\"b\""), "{one}");
     assert!(all.contains("of=\"b\""), "{all}");
-    s.stop().await;
-}
-
-/// A hook that remembers what it was asked for; it makes every second request fail.
-async fn hook() -> (String, Arc<Mutex<Vec<(bool, Value)>>>) {
-    type Asked = Arc<Mutex<Vec<(bool, Value)>>>;
-    async fn apply(State(asked): State<Asked>, headers: HeaderMap, body: axum::Json<Value>) -> StatusCode {
-        let mut asked = asked.lock().unwrap();
-        let fine = headers.get("authorization").is_some_and(|v| v == "Bearer secret") && asked.len() % 2 == 1;
-        asked.push((fine, body.0));
-        if fine { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }
-    }
-    let asked = Asked::default();
-    let router = Router::new().route("/apply", post(apply)).with_state(asked.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/apply", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, asked)
-}
-
-/// Mode auto tunes a service from its first trial to a promise that was kept, one change at a time.
-#[tokio::test]
-async fn auto_makes_its_changes_through_the_hook() {
-    let dir = tempfile::tempdir().unwrap();
-    let (url, asked) = hook().await;
-    let every = "20ms".parse().unwrap();
-    let s = Server::start(dir.path(), |c| {
-        c.auto = Auto { webhook: Some(url), token: Some("secret".into()), every };
-    })
-    .await;
-    let mut events = Reader::open(&s, "/v1/stream?kinds=auto", None).await;
-    opened(&s, &json!({"mode": "auto", "budget": {"trials": 12}})).await;
-    let (mut at, mut steps) = (100_000, Vec::new());
-    loop {
-        let step = tokio::time::timeout(std::time::Duration::from_secs(30), events.next()).await;
-        let step =
-            step.unwrap_or_else(|_| panic!("no change after {steps:?}: {:?}", asked.lock().unwrap())).unwrap().data;
-        let workers = step["parameters"]["workers"].as_i64().unwrap();
-        let purpose = step["purpose"].as_str().unwrap().to_owned();
-        steps.push(purpose.clone());
-        // Nothing but the number of blocks ends such a trial: enough for 20 of them, however they correlate.
-        s.clock.set(Timestamp(START + (at + 400) * STEP));
-        s.posted("/v1/score", &metrics(workers, at, at + 400)).await;
-        at += 400;
-        if purpose == "recommendation" {
-            assert!(latency(workers) < 0.8 * latency(4), "{step}");
-            break;
-        }
-        assert!(steps.len() < 40, "{steps:?}");
-    }
-    assert!(steps[..steps.len() - 1].iter().all(|p| p == "trial"), "{steps:?}");
-    assert_eq!(steps.len(), 13);
-    let kept = s.get("/v1/recommendations?status=kept").await;
-    assert_eq!(kept[0]["history"][1]["by"], "auto", "{kept}");
-    let id = kept[0]["study_id"].as_str().unwrap();
-    let promises = s.get(&format!("/v1/studies/{id}")).await["promises"].clone();
-    assert_eq!(promises["measured"], 1, "{promises}");
-    let effects = s.get(&format!("/v1/studies/{id}/effects")).await;
-    assert_eq!((&effects[0]["parameter"], &effects[0]["metric"]), (&json!("workers"), &json!("latency_ms")));
-    let points = effects[0]["curve"]["points"].as_array().unwrap_or_else(|| panic!("{effects}"));
-    assert!(points.iter().all(|p| p["band"][0].as_f64() <= p["mean"].as_f64()), "{effects}");
-    assert!(s.get(&format!("/v1/studies/{id}/effects?metric=errors")).await[0]["importance"].is_number());
-    let asked = asked.lock().unwrap().clone();
-    // What failed is asked for again, the same.
-    assert!(asked.chunks_exact(2).all(|pair| pair[0].1 == pair[1].1 && !pair[0].0 && pair[1].0), "{asked:?}");
-    assert_eq!(asked.last().unwrap().1["entity"], json!({"service": "cart"}));
-    s.stop().await;
-
-    let s = Server::start(dir.path(), |_| ()).await;
-    let refused = s.post("/v1/studies", &study(&json!({"name": "other", "mode": "auto"}))).await;
-    assert_eq!((refused.0, refused.1["code"].as_str()), (422, Some("no_webhook")), "{}", refused.1);
-    s.stop().await;
-}
-
-/// A person who takes a trial back wins: it is ended, and not made again.
-#[tokio::test]
-async fn auto_fights_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let (url, asked) = hook().await;
-    let every = "20ms".parse().unwrap();
-    let s = Server::start(dir.path(), |c| {
-        c.auto = Auto { webhook: Some(url), token: Some("secret".into()), every };
-    })
-    .await;
-    let mut events = Reader::open(&s, "/v1/stream?kinds=auto", None).await;
-    let id = opened(&s, &json!({"mode": "auto", "budget": {"trials": 12}})).await;
-    let mut at = 100_000;
-    let trial = loop {
-        let step = events.next().await.unwrap().data;
-        if step["parameters"]["workers"] != 4 {
-            break step["id"].as_str().unwrap().parse::<usize>().unwrap();
-        }
-        s.clock.set(Timestamp(START + (at + 400) * STEP));
-        s.posted("/v1/score", &metrics(4, at, at + 400)).await;
-        at += 400;
-    };
-    // Within the cooldown nothing else is tried meanwhile.
-    let back = json!({"entity": {"service": "cart"}, "parameters": {"workers": 4}, "since": START + at * STEP + 1});
-    s.posted("/v1/configurations", &back).await;
-    let ended = async {
-        loop {
-            let t = s.get(&format!("/v1/studies/{id}")).await["trials"][trial].clone();
-            if t["state"] != "pending" {
-                return t;
-            }
-        }
-    };
-    let t = tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.unwrap();
-    assert_eq!(t["marks"], json!(["stopped"]), "{t}");
-    let made = asked.lock().unwrap().iter().filter(|a| a.0 && a.1["id"] == json!(trial.to_string())).count();
-    assert_eq!(made, 1);
     s.stop().await;
 }

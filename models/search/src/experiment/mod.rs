@@ -18,6 +18,6 @@ pub use blocks::{BLOCK_TIMES, FEWEST_BLOCKS, Samples};
 pub use foreglow_core::stats::Boundary;
 pub use switchback::{Period, SwitchbackDifference, SwitchbackPlan, compare_periods};
 pub use verify::{
-    BlockMean, GuardMean, GuardWatch, Promise, PromiseRecord, Verdict, Verification, VerifyInput, block_means, verify,
-    verify_means,
+    BlockMean, GuardMean, GuardWatch, Promise, PromiseRecord, Verdict, Verification, VerifyInput, block_means,
+    guard_broken, verify, verify_means,
 };

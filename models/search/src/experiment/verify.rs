@@ -163,7 +163,8 @@ pub fn verify_means(promise: &Promise, sides: [BlockMean; 2], guards: &[GuardMea
         blocks: [before.blocks, after.blocks],
         autocorrelation_time: f64::NAN,
     };
-    let broken: Vec<String> = guards.iter().filter_map(|g| guard_broken(g, promise)).collect();
+    let broken = guards.iter().filter_map(|g| guard_broken(g, promise.alpha, promise.most_blocks));
+    let broken: Vec<String> = broken.collect();
     if !broken.is_empty() {
         out.verdict = Verdict::RollBack;
         out.reasons = broken;
@@ -219,15 +220,16 @@ pub fn verify_means(promise: &Promise, sides: [BlockMean; 2], guards: &[GuardMea
     out
 }
 
-/// The rule that broke, when its metric is beyond the limit at all looks together.
-fn guard_broken(g: &GuardMean, promise: &Promise) -> Option<String> {
+/// The rule that broke, when its metric is beyond the limit at all looks together, of up to `most_blocks`, with a probability
+/// of error of `alpha`.
+pub fn guard_broken(g: &GuardMean, alpha: f64, most_blocks: usize) -> Option<String> {
     let BlockMean { mean, se, blocks } = g.after;
     // A guard-rail ends things early: half the blocks that a gain needs, and one side only.
     if blocks < FEWEST_BLOCKS / 2 {
         return None;
     }
-    let best = promise.most_blocks as f64 / 2.0;
-    let critical = Boundary::Always { best }.critical(blocks as f64, 2.0 * promise.alpha);
+    let best = most_blocks as f64 / 2.0;
+    let critical = Boundary::Always { best }.critical(blocks as f64, 2.0 * alpha);
     (g.sign * mean - critical * se > g.sign * g.limit)
         .then(|| format!("guard-rail broken: `{}` is {mean:.4} on average, the limit is {:.4}", g.metric, g.limit))
 }
