@@ -1,7 +1,7 @@
 //! What is kept between two forecasts of one series from the server's state, so that the next costs a fraction of the first.
 
 use crate::compute::lock;
-use foreglow_core::{Forecaster, History, QUANTILE_LEVELS, Timestamp};
+use foreglow_core::{Forecaster, History, QUANTILE_LEVELS, Step, Timestamp};
 use foreglow_models::forecast::{Adaptive, FittedForecaster, Plan, at_levels};
 use ndarray::Array2;
 use std::collections::HashMap;
@@ -39,6 +39,8 @@ struct Shelf {
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// The distance of values that all of this is about.
+    step: Option<Step>,
     plan: Option<(Plan, Made)>,
     adaptive: Adaptive,
     /// The start of a forecast as its model gave it, and the instant of the last value it knew.
@@ -98,6 +100,9 @@ impl Forecasts {
 
 impl Kept {
     fn forecast(&mut self, forecaster: &FittedForecaster, history: &History<'_>, horizon: usize) -> Array2<f64> {
+        if self.step.replace(history.step).is_some_and(|s| s != history.step) {
+            *self = Self { step: Some(history.step), ..Self::default() };
+        }
         self.learn(history);
         let behind = |at: Timestamp| (history.last.ms() - at.ms()) / history.step.ms();
         let holds = |plan: &Plan, made: Made| {
@@ -171,7 +176,7 @@ mod tests {
     }
 
     fn history(values: &[f64]) -> History<'_> {
-        let step: foreglow_core::Step = "1h".parse().unwrap();
+        let step: Step = "1h".parse().unwrap();
         History { values, last: Timestamp(1_767_225_600_000).plus(values.len() as i64 * step.ms()), step }
     }
 

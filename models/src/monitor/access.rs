@@ -115,10 +115,13 @@ impl Monitor {
 
     /// Forgets a group; says whether it was there.
     pub fn remove_group(&mut self, id: &str) -> bool {
-        let Some(slot) = self.by_id.get(id).copied() else { return false };
-        self.groups.swap_remove(slot);
-        self.by_id = self.groups.iter().enumerate().map(|(i, g)| (g.judge.id.clone(), i)).collect();
-        self.by_labels = self.groups.iter().enumerate().map(|(i, g)| (g.judge.labels.clone(), i)).collect();
+        let Some(slot) = self.by_id.remove(id) else { return false };
+        let gone = self.groups.swap_remove(slot);
+        self.by_labels.remove(&gone.judge.labels);
+        if let Some(moved) = self.groups.get(slot) {
+            self.by_id.insert(moved.judge.id.clone(), slot);
+            self.by_labels.insert(moved.judge.labels.clone(), slot);
+        }
         self.places.clear();
         true
     }

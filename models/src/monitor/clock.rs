@@ -45,7 +45,8 @@ impl Clock {
     }
 }
 
-fn snapped(ms: i64) -> i64 {
+/// A step as it is set on clocks, where it is nearly one.
+pub(super) fn snapped(ms: i64) -> i64 {
     NICE.into_iter()
         .map(|unit| (ms + unit / 2) / unit * unit)
         .find(|&r| r > 0 && (r - ms).abs() as f64 <= SNAP * ms as f64)

@@ -5,7 +5,7 @@ use super::intake::{Closed, Intake, Taken, Verdict};
 use super::kind::absent;
 use super::observation::{GroupInfo, Observation, SignalHistory, SignalScore, StepResult, StepStatus};
 use super::past::Past;
-use super::presence::Presence;
+use super::presence::{LEAST_WAIT_MS, Presence, REMOVED};
 use super::recent::{Recent, Recorded};
 use super::suppress::Suppressions;
 use crate::pipeline::{Pipeline, RowScore, ScoreState};
@@ -120,7 +120,18 @@ impl Group {
     pub(super) fn take(&mut self, sample: Taken, ctx: &mut Context<'_>) -> Result<(), (&'static str, String)> {
         let step = ctx.pipeline.step().or(ctx.step);
         let Self { intake, judge, .. } = self;
-        let verdict = intake.take(sample, step, &mut |recent, closed| judge.judge(recent, closed, ctx));
+        let mut verdict = intake.take(sample, step, &mut |recent, closed| judge.judge(recent, closed, ctx));
+        if step.is_none()
+            && let Some(pace) = intake.pace()
+        {
+            let counts = verdict == Verdict::Accepted;
+            self.restep(pace, sample.time, ctx);
+            let Self { intake, judge, .. } = self;
+            if !counts {
+                // On the old grid its step was closed.
+                verdict = intake.take(sample, step, &mut |recent, closed| judge.judge(recent, closed, ctx));
+            }
+        }
         self.touched = true;
         match verdict {
             Verdict::Duplicate(said) => {
@@ -185,6 +196,12 @@ impl Group {
         let enough = (ctx.pipeline.incidents().of as i64 + 1).saturating_mul(step).max(LEAST_SILENCE_MS);
         if heard_nothing >= enough {
             judge.fall_silent(&intake.keys, newest.plus(missing * step), ctx);
+        }
+        // As a signal that was removed: see [`Presence`].
+        let removed = enough.saturating_mul(i64::from(REMOVED)).max(LEAST_WAIT_MS);
+        if judge.silent && heard_nothing >= removed && judge.watch.incident_id().is_some() {
+            judge.watch.give_up(&judge.id, newest.plus(missing * step), &mut ctx.out.incidents);
+            judge.dirty = true;
         }
         self.finish(ctx.out);
     }
@@ -310,7 +327,7 @@ impl Scorer {
         }
     }
 
-    fn grow(&mut self, pipeline: &Pipeline, keys: &[MetricKey]) {
+    pub(super) fn grow(&mut self, pipeline: &Pipeline, keys: &[MetricKey]) {
         let from = self.state.signals();
         if from < keys.len() {
             pipeline.grow(&mut self.state, keys.len());

@@ -45,6 +45,16 @@ impl Watch {
         self.held = held;
     }
 
+    /// The steps of the group are others from now on: those that were remembered do not count with them.
+    pub(super) fn restep(&mut self) {
+        self.window = 0;
+    }
+
+    /// Nobody waits for the group any more: what is open ends.
+    pub(super) fn give_up(&mut self, group: &str, time: Timestamp, events: &mut Vec<IncidentEvent>) {
+        self.resolve(group, time, events);
+    }
+
     /// Id of the open incident.
     pub(super) fn incident_id(&self) -> Option<&str> {
         self.open.as_ref().map(|o| o.id.as_str())

@@ -1,6 +1,7 @@
 //! From samples to closed rows: one group's grid, its open step, and what it remembers of the closed ones.
 
-use super::clock::{Clock, DETECT_FROM};
+use super::clock::{Clock, DETECT_FROM, snapped};
+use super::pace::Faster;
 use super::recent::{Recent, Recorded};
 use super::refusal;
 use foreglow_core::{CounterRate, MetricKey, Step, Timestamp};
@@ -76,6 +77,8 @@ pub(super) struct Intake {
     /// The newest closed step.
     pub(super) newest: Option<i64>,
     pub(super) recent: Recent,
+    /// Samples that come faster than the step.
+    pub(super) faster: Faster,
     rates: Vec<f64>,
 }
 
@@ -96,6 +99,7 @@ impl Intake {
             came: Vec::new(),
             newest: None,
             recent: Recent::new(0),
+            faster: Faster::default(),
             rates: Vec::new(),
         };
         for (key, always) in signals {
@@ -165,6 +169,32 @@ impl Intake {
         n * (column + signal) + text + self.held.capacity() * size_of::<Taken>() + self.recent.bytes()
     }
 
+    /// The step at which samples come by now, where that is another one than was found at first: scrapes were set to another
+    /// interval, and on the old grid every row would stand alone among gaps, or most samples would be refused.
+    pub(super) fn pace(&self) -> Option<Step> {
+        let clock = self.clock?;
+        if let Some(ms) = self.faster.pace(clock.step) {
+            return Step::from_ms(snapped(ms)).ok();
+        }
+        Step::from_ms(snapped(self.recent.pace()?.saturating_mul(clock.step.ms()))).ok()
+    }
+
+    /// Goes on at another step from `t`, the instant of the newest sample. The open step, or else the newest, is number 0.
+    pub(super) fn restep(&mut self, step: Step, t: Timestamp) {
+        let Some(old) = self.clock else { return };
+        let clock = Clock { anchor: t, step };
+        let behind = self.open.is_some() || self.faster.pace(old.step).is_some();
+        if let Some(open) = &mut self.open {
+            open.index = 0;
+        }
+        self.newest = self.newest.map(|n| clock.index(old.time(n)).min(if behind { -1 } else { 0 }));
+        if let Some(n) = self.newest {
+            self.recent.restart(n);
+        }
+        self.faster = Faster::default();
+        self.clock = Some(clock);
+    }
+
     fn hold(&mut self, sample: Taken, on_close: OnClose<'_>) -> Verdict {
         // Whatever came while the step was being found is expected of the first step as well.
         self.quiet[sample.signal] = 0;
@@ -199,6 +229,7 @@ impl Intake {
 
     fn place(&mut self, sample: Taken, on_close: OnClose<'_>) -> Verdict {
         let Some(clock) = self.clock else { return Verdict::Accepted };
+        self.faster.note(sample.signal, sample.time);
         let index = clock.index(sample.time);
         let open = self.open.as_ref().map(|o| o.index);
         if open.or(self.newest).is_some_and(|i| index < i) || (open.is_none() && self.newest == Some(index)) {
@@ -229,7 +260,11 @@ impl Intake {
         let s = sample.signal;
         let name = &self.keys[s];
         let newest = self.open_time().or_else(|| self.newest_time()).unwrap_or(sample.time);
-        match self.recent.find(index, s) {
+        let recorded = self.recent.find(index, s);
+        if self.open.is_none() && self.newest == Some(index) && recorded.is_some_and(|(sent, _)| !sent.is_nan()) {
+            self.faster.begin(s, self.times[s], sample.time);
+        }
+        match recorded {
             Some((sent, said)) if sent == sample.value || (sent.is_nan() && sample.value.is_nan()) => {
                 Verdict::Duplicate(said)
             }

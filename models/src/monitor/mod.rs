@@ -12,6 +12,7 @@ mod intake;
 mod kind;
 mod observation;
 mod options;
+mod pace;
 mod past;
 mod presence;
 mod recent;

@@ -69,6 +69,13 @@ impl Past {
         self.offsets.series(signal).map(move |o| centre + f64::from(o))
     }
 
+    /// What is kept, row by row, oldest first.
+    pub(super) fn rows(&self) -> Vec<Vec<f64>> {
+        let columns: Vec<Vec<f64>> = (0..self.centres.len()).map(|s| self.series(s).collect()).collect();
+        let rows = columns.first().map_or(0, Vec::len);
+        (0..rows).map(|t| columns.iter().map(|c| c[t]).collect()).collect()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         (self.centres.capacity() + self.came.capacity()) * size_of::<f64>()
             + self.row.capacity() * size_of::<f32>()

@@ -9,10 +9,11 @@ const KNOWN: u32 = 30;
 /// A gap is unusual when it is longer than so many of the longest before. Gaps of a signal that comes at random are
 /// geometric: the longest of n is some ln(n) mean gaps, and the chance that one exceeds three times that is 1/n^3.
 const LONGER: u32 = 3;
-/// A signal that stays away for so many gaps that were too long has been removed; nobody waits for it any more.
-const REMOVED: u32 = 20;
+/// A signal, or a whole group, that stays away for so many gaps that were too long has been removed; nobody waits for it any
+/// more.
+pub(super) const REMOVED: u32 = 20;
 /// But it is waited for at least this long, milliseconds.
-const LEAST_WAIT_MS: i64 = 24 * 3_600_000;
+pub(super) const LEAST_WAIT_MS: i64 = 24 * 3_600_000;
 
 /// How one signal comes and stays away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -49,6 +50,15 @@ impl Presence {
     /// Nobody was told, because nobody wanted to know now: the next step says it again.
     pub(super) fn keep_back(&mut self) {
         self.gone = false;
+    }
+
+    /// The same at another step of the group.
+    pub(super) fn restep(&mut self, old: Step, new: Step) {
+        let there = |n: u32| {
+            let steps = i64::from(n).saturating_mul(old.ms()).saturating_add(new.ms() - 1) / new.ms();
+            u32::try_from(steps).unwrap_or(u32::MAX)
+        };
+        (self.away, self.longest) = (there(self.away), there(self.longest));
     }
 
     /// A closed step of the group. `of`: the steps that the incident rule looks at. Says whether the signal is gone since

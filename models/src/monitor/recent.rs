@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 /// Closed steps that are remembered, so that a repeated delivery gets its recorded score.
 const RECENT: usize = 64;
+/// Instants in a row after which a group is known to come at another step than before.
+pub(super) const SURE: usize = 16;
 
 /// What was said of a closed step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,6 +62,28 @@ impl Recent {
     pub(super) fn find(&self, index: i64, signal: usize) -> Option<(f64, Recorded)> {
         let at = self.said.binary_search_by_key(&index, |r| r.index).ok()?;
         self.sent.series(signal).nth(at).map(|raw| (raw, self.said[at]))
+    }
+
+    /// How many steps lie between the newest closed steps, where that is the same, and more than one, for [`SURE`] of them in
+    /// a row; of long distances a quarter may be missing or too much.
+    pub(super) fn pace(&self) -> Option<i64> {
+        let n = self.said.len();
+        let distance = |i: usize| self.said[i].index - self.said[i - 1].index;
+        if n <= SURE || distance(n - 1) < 2 {
+            return None;
+        }
+        let all = self.said[n - 1].index - self.said[n - 1 - SURE].index;
+        let pace = (all + SURE as i64 / 2) / SURE as i64;
+        (n - SURE..n).all(|i| (distance(i) - pace).abs() <= pace / 4).then_some(pace)
+    }
+
+    /// Forgets all but the newest step, which is number `index` from now on.
+    pub(super) fn restart(&mut self, index: i64) {
+        let Some(last) = self.said.back().copied() else { return };
+        let row = self.sent.last();
+        *self = Self::new(row.len());
+        self.push(index, &row);
+        self.say(last.neg_ln_p, last.anomalous);
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -83,6 +83,11 @@ impl<T: Cell> Ring<T> {
         (0..self.len).map(move |i| self.values[base + (start + i) % self.capacity])
     }
 
+    /// The newest row; all missing before the first.
+    pub(super) fn last(&self) -> Vec<T> {
+        (0..self.signals).map(|s| self.series(s).last().unwrap_or(T::MISSING)).collect()
+    }
+
     /// Applies `change` to every value of a signal that is kept.
     pub(super) fn update(&mut self, signal: usize, change: impl Fn(T) -> T) {
         for v in &mut self.values[signal * self.capacity..(signal + 1) * self.capacity] {

@@ -5,6 +5,7 @@ use super::group::{Group, Last, Listening, Scorer};
 use super::incident::Watch;
 use super::intake::{OpenStep, Taken};
 use super::observation::StepStatus;
+use super::pace::Faster;
 use super::past::Past;
 use super::presence::Presence;
 use super::recent::{Recent, RecentParts};
@@ -40,6 +41,8 @@ struct HeadV1 {
     came: Vec<bool>,
     newest: Option<i64>,
     recent: RecentParts,
+    #[serde(default)]
+    faster: Faster,
     watch: Watch,
     /// Of every signal that has been scored; missing in what was written before it was kept.
     #[serde(default)]
@@ -67,6 +70,7 @@ pub(super) fn encode(group: &Group, pipeline: &Pipeline) -> Result<Vec<u8>, Mode
         came: intake.came.clone(),
         newest: intake.newest,
         recent,
+        faster: intake.faster.clone(),
         watch: judge.watch.clone(),
         presence: judge.presence.clone(),
         last: (judge.last.status, judge.last.ready_at),
@@ -129,6 +133,7 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
     intake.newest = head.newest;
     intake.recent = Recent::from_parts(&head.recent, n, said, sent)
         .ok_or_else(|| fail("its remembered steps do not fit together; it is damaged".into()))?;
+    intake.faster = head.faster;
     group.judge.watch = head.watch;
     group.judge.presence = head.presence;
     group.judge.last = Last { status: head.last.0, score: map.f64s_of("last", 1)?[0], ready_at: head.last.1 };
