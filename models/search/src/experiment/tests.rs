@@ -152,6 +152,25 @@ fn a_covariate_takes_out_common_movement() {
     assert!(width(&look(&e, &a, &b)) > 2.0 * width(&c), "without it the load blurs the difference");
 }
 
+/// The load fell by a third when something was changed that does nothing: what the load did is not kept as a gain.
+#[test]
+fn a_load_that_moved_with_the_change_is_no_gain() {
+    let (mut kept, mut kept_blindly) = (0, 0);
+    for seed in 0..40 {
+        let load = |level, s| ar1(0.9, 900, level, Seed(seed).nth(s));
+        let (x, y) = (load(30.0, 0), load(20.0, 1));
+        let latency = |load: &[f64], s| -> Vec<f64> {
+            ar1(0.5, 900, 0.0, Seed(seed).nth(s)).iter().zip(load).map(|(e, l)| 10.0 + 0.4 * l + e).collect()
+        };
+        let (before, after) = (latency(&x, 2), latency(&y, 3));
+        let judge = |b, a| verify(&VerifyInput::new(Goal::Min, b, a, [-0.3, -0.1])).verdict;
+        let with = |values, covariate| Samples { values, covariate: Some(covariate) };
+        kept += u32::from(judge(with(&before, &x), with(&after, &y)) == Verdict::Kept);
+        kept_blindly += u32::from(judge(Samples::of(&before), Samples::of(&after)) == Verdict::Kept);
+    }
+    assert!(kept <= 3 && kept_blindly == 40, "{kept} of 40 with the load, {kept_blindly} without it");
+}
+
 #[test]
 fn switchback_cancels_drift() {
     let mut errors = Vec::new();

@@ -1,6 +1,6 @@
 //! Whether an applied recommendation keeps its promise.
 
-use super::blocks::{FEWEST_BLOCKS, Samples, blocks, relative};
+use super::blocks::{Blocks, FEWEST_BLOCKS, Samples, blocks, relative};
 use crate::{Goal, Relative, stats};
 use foreglow_core::stats::Boundary;
 use serde::{Deserialize, Serialize};
@@ -93,10 +93,14 @@ pub struct BlockMean {
 /// variance that went with it.
 pub fn block_means(before: Samples<'_>, after: Samples<'_>) -> ([BlockMean; 2], f64) {
     let b = blocks(&[before, after]);
+    (sides(&b), b.explained)
+}
+
+fn sides(b: &Blocks) -> [BlockMean; 2] {
     let mut sides = [BlockMean::of(&b.arms[0]), BlockMean::of(&b.arms[1])];
     // What is not known of the covariate's part makes the comparison less sure, whichever side it is counted on.
     sides[1].se = sides[1].se.hypot(b.doubt);
-    (sides, b.explained)
+    sides
 }
 
 impl BlockMean {
@@ -146,7 +150,7 @@ pub fn verify(input: &VerifyInput<'_>) -> Verification {
         .collect();
     let promise =
         Promise { goal: input.goal, expect: input.expect, alpha: input.alpha, most_blocks: input.most_blocks };
-    let mut out = verify_means(&promise, [BlockMean::of(&b.arms[0]), BlockMean::of(&b.arms[1])], &guards);
+    let mut out = verify_means(&promise, sides(&b), &guards);
     out.autocorrelation_time = b.time;
     out
 }
