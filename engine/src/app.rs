@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::forecasts::Forecasts;
 use crate::http::{self, Gate, Quota};
-use crate::live::{Live, Suppression};
+use crate::live::{Live, MOST_SUPPRESSIONS, Suppression};
 use crate::registry::Registry;
 use crate::store::{NewChange, Store, ask};
 use crate::telemetry::Telemetry;
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 const TICK: Duration = Duration::from_secs(1);
 /// How often the registry folder is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often the triggers of studies are looked at; asking a study looks at once.
+/// How often the triggers and promises of studies are looked at; asking a study looks at once.
 const TRIGGERS: Duration = Duration::from_secs(30);
 /// How often old rows are dropped.
 const PRUNE: Duration = Duration::from_mins(5);
@@ -77,12 +77,14 @@ impl App {
             config.limits.clone(),
         ));
         let now = clock.now();
-        for (tenant, change) in store.call(move |c| ask::active_changes(c, now)).await? {
+        // Those that are over as well: what comes late, or is a replay, may lie in them.
+        for (tenant, change) in store.call(|c| ask::last_changes(c, &QUIET_KINDS, MOST_SUPPRESSIONS)).await? {
             if let Some(s) = suppression(&change) {
                 live.suppress(&tenant.into(), &s);
             }
         }
         live.restore(now).await?;
+        live.settle_incidents().await?;
         let (gate, quota) = (Gate::new(&config), Quota::new(config.limits.samples_per_second));
         Ok(Arc::new(Self {
             config,
@@ -112,14 +114,13 @@ impl App {
 
     async fn prune(&self) -> Result<(), EngineError> {
         let (now, keep) = (self.clock.now(), self.config.retain.clone());
-        self.store
-            .call(move |c| {
-                ask::forget_old_results(c, now.plus(-keep.results.ms()))?;
-                ask::forget_old_groups(c, now.plus(-keep.groups.ms()))?;
-                ask::forget_old_history(c, keep.history)?;
-                Ok(())
-            })
-            .await
+        let gone = self.store.call(move |c| {
+            ask::forget_old_results(c, now.plus(-keep.results.ms()))?;
+            ask::forget_old_history(c, keep.history)?;
+            ask::forget_old_groups(c, now.plus(-keep.groups.ms()))
+        });
+        self.live.let_go(&gone.await?);
+        self.live.settle_incidents().await
     }
 }
 
@@ -170,7 +171,7 @@ pub async fn run_with_clock(
         tokio::spawn(tick(app.clone())),
         tokio::spawn(look(app.clone())),
         tokio::spawn(prune(app.clone())),
-        tokio::spawn(watch_triggers(app.clone())),
+        tokio::spawn(watch_studies(app.clone())),
         tokio::spawn(autopilot::fly(app.clone(), app.config.auto.clone())),
     ];
     let signal = async move {
@@ -231,13 +232,17 @@ async fn look(app: Arc<App>) {
     }
 }
 
-async fn watch_triggers(app: Arc<App>) {
+async fn watch_studies(app: Arc<App>) {
     let mut timer = tokio::time::interval(TRIGGERS);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
-        if let Err(p) = app.slow(|app| app.tuner.watch_triggers()).await {
-            tracing::error!(code = p.code(), "the triggers of studies were not looked at");
+        let looked = app.slow(|app| {
+            app.tuner.watch_studies();
+            Ok(())
+        });
+        if let Err(p) = looked.await {
+            tracing::error!(code = p.code(), "studies were not looked at");
         }
     }
 }

@@ -75,6 +75,15 @@ pub(crate) struct Choice {
 }
 
 impl Catalogue {
+    fn serve(&mut self, model: Arc<str>, artifact: Option<Artifact>, pipeline: Arc<Pipeline>) {
+        let same = self.rules.iter().position(|r| r == pipeline.rules());
+        let ruleset = same.unwrap_or_else(|| {
+            self.rules.push(pipeline.rules().clone());
+            self.rules.len() - 1
+        });
+        self.artifacts.push(Arc::new(Loaded { state_key: model.clone(), model, pipeline, artifact, ruleset }));
+    }
+
     /// The pipeline of state key `key`.
     pub(crate) fn by_key(&self, key: &str) -> Option<&Arc<Loaded>> {
         std::iter::once(&self.online).chain(&self.artifacts).find(|l| *l.state_key == *key)
@@ -171,25 +180,18 @@ impl Registry {
                 None => store.load(&listed.name, Some(&listed.id)).map(|a| (Some(a.clone()), a.pipeline)),
             };
             match loaded {
-                Ok((artifact, pipeline)) => {
-                    let same = next.rules.iter().position(|r| r == pipeline.rules());
-                    let ruleset = same.unwrap_or_else(|| {
-                        next.rules.push(pipeline.rules().clone());
-                        next.rules.len() - 1
-                    });
-                    let model: Arc<str> = model.into();
-                    next.artifacts.push(Arc::new(Loaded {
-                        state_key: model.clone(),
-                        model,
-                        pipeline,
-                        artifact,
-                        ruleset,
-                    }));
-                }
+                Ok((artifact, pipeline)) => next.serve(model.into(), artifact, pipeline),
                 Err(e) => {
                     tracing::error!(model, error = %e, "an artifact does not load and is not served");
                     add(&self.telemetry.reload_errors, 1);
-                    next.broken.push((model, e.to_string()));
+                    let mut why = e.to_string();
+                    // What served under its name goes on: better an older model than none.
+                    let of_name = |l: &&Arc<Loaded>| l.manifest().is_some_and(|m| m.name == listed.name);
+                    if let Some(before) = old.artifacts.iter().find(of_name) {
+                        why = format!("{why}; {} goes on being served", before.model);
+                        next.serve(before.model.clone(), before.artifact.clone(), before.pipeline.clone());
+                    }
+                    next.broken.push((model, why));
                 }
             }
         }

@@ -26,15 +26,17 @@ use crate::tuner::Tuner;
 use axum::http::StatusCode;
 use collect::{Collector, Finish};
 use foreglow_core::{MetricBatch, Selector, Step, TimeRange, Timestamp};
-use foreglow_models::monitor::{GroupInfo, MonitorOptions};
+use foreglow_models::monitor::{GroupInfo, MonitorOptions, refusal};
 use router::{Moved, Router};
 use shard::{Shard, ShardState};
 use sink::Sink;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+/// Ranges that are kept quiet, of all tenants together; those that end first go first.
+pub(crate) const MOST_SUPPRESSIONS: usize = 2_000;
 /// Tenants at most: each has memory of its own.
 const MOST_TENANTS: usize = 1000;
 
@@ -60,6 +62,10 @@ struct ScopeEntry {
     router: Mutex<Router>,
     /// When it was last asked, epoch milliseconds.
     used: AtomicI64,
+    /// Something was refused because there are too many groups or series.
+    full: AtomicBool,
+    /// When room was last made, epoch milliseconds.
+    made_room: AtomicI64,
 }
 
 /// The live part of the server.
@@ -72,6 +78,7 @@ pub(crate) struct Live {
     permits: Arc<Semaphore>,
     tuner: Arc<Tuner>,
     store: Store,
+    events: Arc<Events>,
     telemetry: Arc<Telemetry>,
     limits: Limits,
 }
@@ -93,7 +100,7 @@ impl Live {
             ..MonitorOptions::default()
         };
         let suppressions = Arc::default();
-        let sink = Sink { store: store.clone(), events, telemetry: telemetry.clone() };
+        let sink = Sink { store: store.clone(), events: events.clone(), telemetry: telemetry.clone() };
         let shards = compute.threads();
         let state = |place| ShardState {
             place,
@@ -114,6 +121,7 @@ impl Live {
             registry,
             tuner,
             store,
+            events,
             telemetry,
             limits,
         }
@@ -168,7 +176,12 @@ impl Live {
             return Err(p.retry_after((self.limits.session_idle.ms() / 1000).clamp(1, 3600) as u32));
         }
         let router = Router::new(self.shards.len(), self.limits.max_groups, self.registry.catalogue());
-        let e = Arc::new(ScopeEntry { router: Mutex::new(router), used: AtomicI64::new(now.ms()) });
+        let e = Arc::new(ScopeEntry {
+            router: Mutex::new(router),
+            used: AtomicI64::new(now.ms()),
+            full: AtomicBool::new(false),
+            made_room: AtomicI64::new(i64::MIN),
+        });
         scopes.insert(scope.clone(), e.clone());
         Ok(e)
     }
@@ -196,6 +209,9 @@ impl Live {
             let mut routed = router.route(scope, batch, &self.tuner.watch);
             self.apply(scope, std::mem::take(&mut routed.moved));
             self.keep(scope, std::mem::take(&mut routed.watched));
+            if routed.refused.iter().any(|r| r.code == refusal::TOO_MANY_GROUPS) {
+                entry.full.store(true, Ordering::Relaxed);
+            }
             routed
         };
         let telemetry = self.telemetry.clone();
@@ -304,6 +320,11 @@ impl Live {
             };
             all.retain(|o| !same(o));
             all.push((tenant.clone(), s.clone()));
+            if all.len() > MOST_SUPPRESSIONS
+                && let Some(first) = (0..all.len()).min_by_key(|i| all[*i].1.range.end)
+            {
+                all.swap_remove(first);
+            }
         }
         for shard in &self.shards {
             let (tenant, s) = (tenant.clone(), s.clone());

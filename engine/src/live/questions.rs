@@ -139,15 +139,13 @@ impl Live {
 
 /// A step as series, named as vmanomaly names them.
 fn expose(tenant: &str, r: &StepResult, group: &Labels, out: &mut Vec<Exposed>) {
-    let tenant_label = || (tenant != ANONYMOUS).then(|| ("tenant".to_owned(), tenant.to_owned()));
-    let mut labels = vec![("group".to_owned(), r.group.clone())];
-    labels.extend(tenant_label());
-    out.push(Exposed { name: "foreglow_group_score", labels, value: r.score });
+    let own = |name: &str, value: &str| {
+        let tenant = (tenant != ANONYMOUS).then(|| ("tenant".to_owned(), tenant.to_owned()));
+        std::iter::once((name.to_owned(), value.to_owned())).chain(tenant).collect::<Vec<_>>()
+    };
+    out.push(Exposed { name: "foreglow_group_score", labels: own("group", &r.group), value: r.score });
     for s in &r.signals {
-        let mut labels = vec![("for".to_owned(), s.key.name.to_string())];
-        let key = full_key(group, &s.key);
-        labels.extend(key.labels.iter().map(|(n, v)| (label_name(n), v.to_owned())));
-        labels.extend(tenant_label());
+        let labels = beside(own("for", &s.key.name), &full_key(group, &s.key).labels);
         let values = [
             ("foreglow_anomaly_score", s.score),
             ("foreglow_y", s.actual),
@@ -159,6 +157,19 @@ fn expose(tenant: &str, r: &StepResult, group: &Labels, out: &mut Vec<Exposed>) 
     }
 }
 
+/// A series' labels beside those that the server adds. A name that is taken gets `exported_` before it, as Prometheus does:
+/// a name twice would spoil the whole page.
+fn beside(mut own: Vec<(String, String)>, labels: &Labels) -> Vec<(String, String)> {
+    for (name, value) in labels.iter() {
+        let mut name = label_name(name);
+        while own.iter().any(|(n, _)| *n == name) {
+            name.insert_str(0, "exported_");
+        }
+        own.push((name, value.to_owned()));
+    }
+    own
+}
+
 /// A label's name as Prometheus allows it: letters, digits and underscores, no digit first.
 fn label_name(name: &str) -> String {
     let allowed =
@@ -168,9 +179,21 @@ fn label_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn label_names() {
-        assert_eq!(super::label_name("k8s.pod-name"), "k8s_pod_name");
-        assert_eq!(super::label_name("9lives"), "_lives");
+        assert_eq!(label_name("k8s.pod-name"), "k8s_pod_name");
+        assert_eq!(label_name("9lives"), "_lives");
+    }
+
+    #[test]
+    fn no_label_name_comes_twice() {
+        let labels = Labels::new([("a.b", "1"), ("a_b", "2"), ("for", "x"), ("tenant", "y")]);
+        let own = [("for", "cpu"), ("tenant", "t")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
+        let all = beside(own, &labels);
+        let names: Vec<&str> = all.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(names, ["for", "tenant", "a_b", "exported_a_b", "exported_for", "exported_tenant"]);
+        assert_eq!(all[3].1, "2");
     }
 }

@@ -154,6 +154,39 @@ impl Router {
         moved
     }
 
+    /// Lets go of groups: each by what served it and its id.
+    pub(super) fn forget(&mut self, gone: &HashSet<(&str, &str)>) {
+        let served_by = |l: &Loaded, id: &str| gone.contains(&(&*l.state_key, id));
+        let is_gone = |s: &Seen| s.serves.as_ref().is_some_and(|l| served_by(l, &s.id));
+        self.routes.retain(|_, r| !served_by(&r.loaded, &r.group));
+        let series: HashSet<MetricKey> = self
+            .groups
+            .iter()
+            .flat_map(HashMap::values)
+            .filter(|s| is_gone(s))
+            .flat_map(|s| s.series.clone())
+            .collect();
+        for groups in &mut self.groups {
+            groups.retain(|_, s| {
+                let had_some = !s.series.is_empty();
+                s.series.retain(|k| !series.contains(k));
+                !(is_gone(s) || had_some && s.series.is_empty())
+            });
+        }
+    }
+
+    /// Where most of the series that it may remember are remembered, forgets them: those that still come are found again.
+    pub(super) fn forget_series(&mut self) {
+        if self.routes.len() > self.most_series() / 2 {
+            self.routes.clear();
+            self.groups.iter_mut().flat_map(HashMap::values_mut).for_each(|s| s.series.clear());
+        }
+    }
+
+    fn most_series(&self) -> usize {
+        self.max_groups.saturating_mul(SERIES_A_GROUP)
+    }
+
     /// What it knows of the groups that these series belong to: enough to say where they would go without going there.
     pub(super) fn beside(&self, keys: &[MetricKey]) -> Self {
         let mut out = Self::new(self.shards, self.max_groups, self.catalogue.clone());
@@ -228,7 +261,7 @@ impl Router {
     /// Finds routes for series that are new.
     fn add(&mut self, scope: &Scope, fresh: &[&MetricKey], watch: &Watch, out: &mut Routed) {
         let catalogue = self.catalogue.clone();
-        let most = self.max_groups.saturating_mul(SERIES_A_GROUP);
+        let most = self.most_series();
         let mut taken = Vec::new();
         let mut touched: BTreeSet<(usize, Labels)> = BTreeSet::new();
         for key in fresh {

@@ -107,6 +107,9 @@ impl Served {
     }
 }
 
+/// A group by scope, pipeline and id.
+pub(super) type Name = (Scope, Arc<str>, String);
+
 /// Everything one shard owns.
 pub(super) struct ShardState {
     pub(super) place: usize,
@@ -116,8 +119,8 @@ pub(super) struct ShardState {
     pub(super) scopes: HashMap<Scope, ScopeState>,
     pub(super) suppressions: Suppressions,
     pub(super) sink: Sink,
-    /// Groups that changed and are not saved yet: scope, pipeline, id.
-    pub(super) unsaved: Vec<(Scope, Arc<str>, String)>,
+    /// Groups that changed and are not saved yet.
+    pub(super) unsaved: Vec<Name>,
 }
 
 impl ShardState {
@@ -246,20 +249,26 @@ impl ShardState {
         }
     }
 
-    /// States of some of the noted groups, about [`AT_ONCE`] bytes; none when all were taken.
-    pub(super) fn take_unsaved(&mut self) -> Vec<GroupBlob> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
+    /// Notes groups again: their states could not be saved.
+    pub(super) fn note_again(&mut self, names: Vec<Name>) {
+        self.unsaved.extend(names);
+    }
+
+    /// Some of the noted groups and their states, about [`AT_ONCE`] bytes; none when all were taken.
+    pub(super) fn take_unsaved(&mut self) -> (Vec<Name>, Vec<GroupBlob>) {
+        let (mut names, mut out, mut bytes) = (Vec::new(), Vec::new(), 0);
         while bytes < AT_ONCE
             && let Some((scope, key, id)) = self.unsaved.pop()
         {
             // A monitor that panicked is gone with what it had not saved.
             let served = self.scopes.get(&scope).and_then(|s| s.monitors.get(&key));
-            if let Some(blob) = served.and_then(|s| blob(&scope, s, id)) {
+            if let Some(blob) = served.and_then(|s| blob(&scope, s, id.clone())) {
                 bytes += blob.state.len();
                 out.push(blob);
+                names.push((scope, key, id));
             }
         }
-        out
+        (names, out)
     }
 
     /// Closes monitors whose pipeline is no longer served; gives their last states.
@@ -279,10 +288,24 @@ impl ShardState {
 
     /// Forgets a group that another pipeline serves now.
     pub(super) fn forget(&mut self, scope: &Scope, key: &str, group: &str) {
-        if let Some(served) = self.scopes.get_mut(scope).and_then(|s| s.monitors.get_mut(key)) {
+        let Some(state) = self.scopes.get_mut(scope) else { return };
+        if let Some(served) = state.monitors.get_mut(key) {
             served.monitor.remove_group(group);
             served.labels.remove(group);
         }
+        if !state.monitors.values().any(|s| s.monitor.group(group).is_some()) {
+            state.latest.remove(group);
+        }
+    }
+
+    /// The incidents that go on, by tenant and id.
+    pub(super) fn open_incidents(&self) -> Vec<(String, String)> {
+        let kept = self.scopes.iter().filter(|(s, _)| s.session.is_none());
+        let of = |s: &Served| s.monitor.incidents_open().into_iter().map(|i| i.id).collect::<Vec<_>>();
+        kept.flat_map(|(scope, state)| {
+            state.monitors.values().flat_map(of).map(|id| (scope.tenant.to_string(), id)).collect::<Vec<_>>()
+        })
+        .collect()
     }
 
     /// All groups of a scope with their models.

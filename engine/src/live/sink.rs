@@ -28,6 +28,11 @@ struct IncidentNews<'a> {
     incident: &'a Incident,
 }
 
+/// An incident that is over, as `/v1/stream` tells it.
+pub(super) fn resolved(model: &str, incident: &Incident) -> Result<String, EngineError> {
+    Ok(serde_json::to_string(&IncidentNews { event: "resolved", model, incident })?)
+}
+
 impl Sink {
     /// Writes an observation down. Waits only while the store is behind.
     pub(super) fn put(

@@ -68,6 +68,21 @@ pub(crate) fn active_changes(conn: &Connection, now: Timestamp) -> Result<Vec<(S
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Changes of these kinds, of every tenant, with their tenant: the `most` that end last.
+pub(crate) fn last_changes(
+    conn: &Connection,
+    kinds: &[&str],
+    most: usize,
+) -> Result<Vec<(String, NewChange)>, EngineError> {
+    let named = vec!["?"; kinds.len()].join(", ");
+    let mut q = conn.prepare(&format!(
+        "SELECT kind, selector, start, end, body, tenant FROM change WHERE kind IN ({named})
+         ORDER BY end IS NOT NULL, end DESC, id DESC LIMIT {most}"
+    ))?;
+    let rows = q.query_map(rusqlite::params_from_iter(kinds), |r| Ok((r.get(5)?, change_row(r)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Changes of a tenant that start within a range.
 pub(crate) fn changes_within(conn: &Connection, tenant: &str, range: TimeRange) -> Result<Vec<NewChange>, EngineError> {
     let mut q = conn.prepare_cached(

@@ -38,9 +38,40 @@ pub(crate) fn group_states(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Drops states that were last written before `before`.
-pub(crate) fn forget_old_groups(conn: &Connection, before: Timestamp) -> Result<usize, EngineError> {
-    Ok(conn.execute("DELETE FROM group_state WHERE saved_at < ?1", [before.ms()])?)
+/// A group whose state is there no more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Gone {
+    pub(crate) tenant: String,
+    pub(crate) pipeline: String,
+    pub(crate) group: String,
+}
+
+/// Drops states that were last written before `before`; says which.
+pub(crate) fn forget_old_groups(conn: &Connection, before: Timestamp) -> Result<Vec<Gone>, EngineError> {
+    let mut q = conn.prepare("DELETE FROM group_state WHERE saved_at < ?1 RETURNING tenant, pipeline, grp")?;
+    let rows = q.query_map([before.ms()], gone)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Drops `most` states of a tenant at most, those that have waited longest, all of them last written before `before`.
+pub(crate) fn forget_idle_groups(
+    conn: &Connection,
+    tenant: &str,
+    before: Timestamp,
+    most: usize,
+) -> Result<Vec<Gone>, EngineError> {
+    let mut q = conn.prepare(
+        "DELETE FROM group_state WHERE (tenant, pipeline, grp) IN (
+           SELECT tenant, pipeline, grp FROM group_state WHERE tenant = ?1 AND saved_at < ?2
+           ORDER BY saved_at, pipeline, grp LIMIT ?3)
+         RETURNING tenant, pipeline, grp",
+    )?;
+    let rows = q.query_map(params![tenant, before.ms(), most as i64], gone)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn gone(r: &rusqlite::Row<'_>) -> rusqlite::Result<Gone> {
+    Ok(Gone { tenant: r.get(0)?, pipeline: r.get(1)?, group: r.get(2)? })
 }
 
 /// Drops the state of one group.

@@ -73,6 +73,28 @@ pub(crate) fn incidents(
     Ok(out)
 }
 
+/// Every incident that goes on: tenant, model, incident.
+pub(crate) fn open_incidents(conn: &Connection) -> Result<Vec<(String, String, Incident)>, EngineError> {
+    let mut q = conn.prepare("SELECT tenant, model, body FROM incident WHERE state = ?1 ORDER BY seq")?;
+    let mut rows = q.query([state_name(IncidentState::Open)])?;
+    let mut out = Vec::new();
+    while let Some(r) = rows.next()? {
+        let body: String = r.get(2)?;
+        out.push((r.get(0)?, r.get(1)?, serde_json::from_str(&body)?));
+    }
+    Ok(out)
+}
+
+/// Writes the end of an incident down, unless it has one; says whether it had none.
+pub(crate) fn end_incident(conn: &Connection, tenant: &str, i: &Incident) -> Result<bool, EngineError> {
+    let mut q = conn.prepare_cached(
+        "UPDATE incident SET resolved_at = ?3, state = ?4, body = ?5 WHERE tenant = ?1 AND id = ?2 AND state <> ?4",
+    )?;
+    let body = serde_json::to_string(i)?;
+    let resolved = i.resolved_at.map(Timestamp::ms);
+    Ok(q.execute(params![tenant, i.id, resolved, state_name(i.state), body])? > 0)
+}
+
 /// One incident.
 pub(crate) fn incident(conn: &Connection, tenant: &str, id: &str) -> Result<Option<IncidentRow>, EngineError> {
     let mut q = conn.prepare_cached("SELECT seq, model, body FROM incident WHERE tenant = ?1 AND id = ?2")?;

@@ -15,7 +15,7 @@ mod tuning;
 
 pub(crate) use changes::{ConfigurationRow, NewChange};
 pub(crate) use experiments::ObservationRow;
-pub(crate) use groups::GroupBlob;
+pub(crate) use groups::{Gone, GroupBlob};
 pub(crate) use history::{HistoryPoint, HistoryRow};
 pub(crate) use incidents::{FeedbackRow, IncidentFilter, IncidentRow};
 pub(crate) use results::{AnomalyFilter, ResultRow};
@@ -23,12 +23,16 @@ pub(crate) use results::{AnomalyFilter, ResultRow};
 /// The questions and writes, by topic: plain functions of a connection.
 pub(crate) mod ask {
     pub(crate) use super::changes::{
-        active_changes, add_change, add_configuration, changes, changes_within, configurations, entities,
+        active_changes, add_change, add_configuration, changes, changes_within, configurations, entities, last_changes,
     };
     pub(crate) use super::experiments::{add_observations, experiments, observations, put_experiment};
-    pub(crate) use super::groups::{drop_group, forget_old_groups, group_pipelines, group_states, save_groups};
+    pub(crate) use super::groups::{
+        drop_group, forget_idle_groups, forget_old_groups, group_pipelines, group_states, save_groups,
+    };
     pub(crate) use super::history::{append_history, forget_old_history, history, history_where};
-    pub(crate) use super::incidents::{add_feedback, incident, incidents, incidents_within, put_incident};
+    pub(crate) use super::incidents::{
+        add_feedback, end_incident, incident, incidents, incidents_within, open_incidents, put_incident,
+    };
     pub(crate) use super::results::{add_anomalies, add_results, anomalies, forget_old_results, recent_results};
     pub(crate) use super::tuning::{put_recommendation, put_study, recommendations, studies};
 }

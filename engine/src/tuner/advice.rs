@@ -1,6 +1,6 @@
 //! Recommendations: made of studies, decided by people, checked against what happened.
 
-use super::verify::{Verification, judge};
+use super::verify::{Verdict, Verification, judge};
 use super::{Entry, StudyState, Tuner, live_trials};
 use crate::EngineError;
 use crate::compute::lock;
@@ -45,6 +45,14 @@ pub(crate) struct Kept {
     /// What was measured afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verification: Option<Verification>,
+}
+
+impl Kept {
+    /// Whether its effect is still being measured.
+    pub(super) fn is_measured(&self) -> bool {
+        let undecided = self.verification.as_ref().is_none_or(|v| v.verdict == Verdict::Measuring);
+        self.recommendation.status == Status::Applied && undecided
+    }
 }
 
 /// What somebody decided.
@@ -237,6 +245,7 @@ impl Tuner {
         let study = lock(&self.kept).get(&key).map(|k| k.study_id.clone()).ok_or_else(unknown)?;
         // By the clock: `at` is what the caller says.
         let now = self.clock.now();
+        let _deciding = lock(&self.deciding);
         self.expire(tenant, &study, now)?;
         if d.status == Status::Accepted {
             let entry = self.entry(tenant, &study)?;
@@ -286,13 +295,14 @@ impl Tuner {
     }
 
     /// Looks at what was measured of every applied recommendation of a tenant.
-    fn verify_applied(&self, tenant: &str, now: Timestamp) -> Result<(), Problem> {
+    pub(super) fn verify_applied(&self, tenant: &str, now: Timestamp) -> Result<(), Problem> {
         let applied: Vec<Kept> = lock(&self.kept)
             .iter()
             .filter(|(k, v)| k.0 == tenant && v.recommendation.status == Status::Applied)
             .map(|(_, v)| v.clone())
             .collect();
-        for mut k in applied {
+        for before in applied {
+            let mut k = before.clone();
             let Ok(entry) = self.entry(tenant, &k.study_id) else { continue };
             let e = lock(&entry).clone();
             let v = self.measure_effect(tenant, &e, &k)?;
@@ -303,9 +313,13 @@ impl Tuner {
                 pass(&mut k, status, now, None)?;
             }
             k.verification = Some(v);
-            let id = k.recommendation.id.clone();
-            lock(&self.kept).insert((tenant.to_owned(), id.clone()), k.clone());
-            self.write(tenant, vec![(id, k)])?;
+            let (id, _deciding) = (k.recommendation.id.clone(), lock(&self.deciding));
+            let key = (tenant.to_owned(), id.clone());
+            let decided = lock(&self.kept).get(&key) != Some(&before);
+            if !decided {
+                lock(&self.kept).insert(key, k.clone());
+                self.write(tenant, vec![(id, k)])?;
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::advice::before_change;
 use super::live_trials::Gathered;
-use super::verify::{ALPHA, Verdict};
+use super::verify::ALPHA;
 use super::{Completion, Decision, Entry, Kept, StudyState, Tuner};
 use crate::EngineError;
 use crate::compute::lock;
@@ -239,10 +239,7 @@ impl Flight {
 
     /// Whether the effect of a recommendation is still being measured.
     fn measures(&self) -> bool {
-        self.kept.iter().any(|k| {
-            let undecided = k.verification.as_ref().is_none_or(|v| v.verdict == Verdict::Measuring);
-            k.recommendation.status == Status::Applied && undecided
-        })
+        self.kept.iter().any(Kept::is_measured)
     }
 
     fn under_way(&self) -> bool {

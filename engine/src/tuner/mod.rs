@@ -49,6 +49,8 @@ pub(crate) struct Tuner {
     pub(crate) experiments: Experiments,
     studies: Mutex<BTreeMap<Key, Arc<Mutex<Entry>>>>,
     kept: Mutex<BTreeMap<Key, Kept>>,
+    /// Held while a recommendation passes from one state to the next.
+    deciding: Mutex<()>,
 }
 
 /// How a pending trial ends.
@@ -97,6 +99,7 @@ impl Tuner {
             experiments,
             studies: Mutex::new(all),
             kept: Mutex::new(recommendations),
+            deciding: Mutex::default(),
         })
     }
 

@@ -11,6 +11,7 @@ use foreglow_core::signals::Worse;
 use foreglow_core::{Forecaster, History, IncidentState, MetricKey, Step, Timestamp};
 use foreglow_models::forecast::{AutoLocal, AutoLocalParams};
 use foreglow_search::{Bound, Trigger, TriggerKind};
+use std::collections::BTreeSet;
 
 /// Without news, triggers are looked at again after this long.
 const AGAIN_MS: i64 = 30_000;
@@ -39,16 +40,26 @@ impl Tuner {
         Ok(())
     }
 
-    /// Looks at the triggers of all studies.
-    pub(crate) fn watch_triggers(&self) -> Result<(), Problem> {
+    /// Looks at the triggers of all studies, and at what became of promises: one that is broken is told in the stream, whether
+    /// or not somebody asks.
+    pub(crate) fn watch_studies(&self) {
+        let told = |id: &str, r: Result<(), Problem>| {
+            if let Err(p) = r {
+                tracing::error!(id, code = p.code(), "a study, or a tenant's promises, could not be looked at");
+            }
+        };
         // A study that is busy must not hold up the list of all.
         let all: Vec<_> = lock(&self.studies).iter().map(|(k, e)| (k.clone(), e.clone())).collect();
         for ((tenant, id), e) in all {
             if lock(&e).study.spec().triggers.is_any() {
-                self.with(&tenant, &id, |_| Ok(()))?;
+                told(&id, self.with(&tenant, &id, |_| Ok(())).map(|_| ()));
             }
         }
-        Ok(())
+        let tenants: BTreeSet<String> =
+            lock(&self.kept).iter().filter(|(_, k)| k.is_measured()).map(|((tenant, _), _)| tenant.clone()).collect();
+        for tenant in &tenants {
+            told(tenant, self.verify_applied(tenant, self.clock.now()));
+        }
     }
 
     /// Lets the first trigger that went off open or resume the study.

@@ -1,4 +1,4 @@
-use crate::server::{Server, answer, points, usual_rows};
+use crate::server::{START, STEP, Server, answer, points, usual_rows};
 use foreglow_engine::{Role, Token};
 use serde_json::{Value, json};
 
@@ -61,6 +61,36 @@ async fn malformed_bodies_name_the_place() {
     {
         assert_eq!(answer(s.request("GET", path)).await.0, 400, "{path}");
     }
+    s.stop().await;
+}
+
+/// What a caller makes up becomes no label of `/metrics`, which would grow with it.
+#[tokio::test]
+async fn unknown_paths_are_counted_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    for path in ["/v1/made-up-1", "/made-up-2", "/v1/groups/made-up-3", "/v1/score/made-up-4"] {
+        assert_eq!(told(&answer(s.request("GET", path)).await), (404, "not_found"), "{path}");
+    }
+    let text = s.get("/metrics").await.as_str().unwrap().to_owned();
+    assert!(!text.contains("made-up"), "{text}");
+    assert!(text.contains(r#"route="other",status="404""#) && text.contains(r#"route="/v1/groups/{id}",status="404""#));
+    s.stop().await;
+}
+
+#[tokio::test]
+async fn a_forecast_of_everything_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |_| ()).await;
+    let one = |i: usize| json!({"labels": {"__name__": format!("m{i}")}, "timestamps": [START, START + STEP], "values": [1, 2]});
+    let many: Vec<Value> = (0..1000).map(one).collect();
+    let v =
+        s.post("/v1/forecast", &json!({"series": many, "horizon": 4096, "quantiles": [0.1, 0.2, 0.3, 0.7, 0.9]})).await;
+    assert_eq!((told(&v), v.1["pointer"].as_str()), ((422, "too_much"), Some("/horizon")), "{}", v.1);
+    let far = json!({"series": [{"labels": {"__name__": "m"}, "timestamps": [START - 1_000_000 * STEP, START], "values": [1, 2]}], "horizon": 2,
+        "step": "10s"});
+    let v = s.post("/v1/forecast", &far).await;
+    assert_eq!(told(&v), (422, "too_sparse"), "{}", v.1);
     s.stop().await;
 }
 

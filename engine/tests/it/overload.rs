@@ -1,4 +1,5 @@
-use crate::server::{Server, points, usual_rows};
+use crate::server::{START, STEP, Server, point, points, usual_rows};
+use foreglow_core::Timestamp;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -77,4 +78,55 @@ async fn a_client_that_leaves_gives_its_place_back() {
     stays.write_all(body.as_bytes()).unwrap();
     read_until(&mut stays, "\"accepted\":6");
     s.stop().await;
+}
+
+/// Pods come and go: where a tenant has as many groups as it may, those that have sent nothing for a day make room, with
+/// their incidents.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_are_gone_make_room_for_new_ones() {
+    const DAY: i64 = 1_440;
+    let dir = tempfile::tempdir().unwrap();
+    let s = Server::start(dir.path(), |c| c.limits.max_groups = 3).await;
+    let mut rows = usual_rows("old", 0..300);
+    rows.extend((300..305).map(|i| point("old", i, 900.0, 20.0)));
+    s.posted("/v1/score", &points(&rows)).await;
+    let open = s.get("/v1/incidents?state=open").await;
+    assert_eq!(open["items"].as_array().unwrap().len(), 1, "{open}");
+    // A day and a half later others come, one too many.
+    saved(&s, 1).await;
+    s.clock.set(Timestamp(START + (100_000 + 3 * DAY / 2) * STEP));
+    for host in ["b", "c"] {
+        s.posted("/v1/score", &points(&usual_rows(host, 0..5))).await;
+    }
+    saved(&s, 3).await;
+    let newest = points(&usual_rows("d", 0..5));
+    let v = s.posted("/v1/score", &newest).await;
+    assert_eq!(v["refused"][0]["code"], "too_many_groups", "{v}");
+    let room = async { while s.posted("/v1/score", &newest).await["accepted"] == 0 {} };
+    soon(room).await;
+    let groups = s.get("/v1/groups").await;
+    let ids: Vec<&str> = groups["items"].as_array().unwrap().iter().map(|g| g["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [r#"{host="b"}"#, r#"{host="c"}"#, r#"{host="d"}"#]);
+    soon(async { while !s.get("/v1/incidents?state=open").await["items"].as_array().unwrap().is_empty() {} }).await;
+    let ended = s.get("/v1/incidents").await["items"][0].clone();
+    assert_eq!(ended["resolved_at"], START + 304 * STEP, "{ended}");
+    assert!(!s.get("/metrics").await.as_str().unwrap().contains("old"));
+    // Those that are there still are not given up for one more.
+    let v = s.posted("/v1/score", &points(&usual_rows("e", 0..5))).await;
+    assert_eq!(v["refused"][0]["code"], "too_many_groups", "{v}");
+    s.stop().await;
+}
+
+/// What the server does by itself within a second or two.
+async fn soon(what: impl Future<Output = ()>) {
+    tokio::time::timeout(std::time::Duration::from_secs(60), what).await.unwrap();
+}
+
+/// Waits until so many states of groups were saved.
+async fn saved(s: &Server, n: usize) {
+    let metric = |text: &str| {
+        let line = text.lines().find(|l| l.starts_with("foreglow_groups_saved_total")).unwrap();
+        line.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    soon(async { while metric(s.get("/metrics").await.as_str().unwrap()) < n {} }).await;
 }

@@ -223,6 +223,50 @@ async fn a_damaged_artifact_is_named_and_the_rest_goes_on() {
     s.stop().await;
 }
 
+/// A promoted artifact that does not load leaves the one before it in service, and says so.
+#[tokio::test]
+async fn a_damaged_successor_takes_nothing_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = registry(dir.path());
+    let first = format!("hosts/{}", store.put(&fitted(1)).unwrap());
+    let s = with_registry(dir.path()).await;
+    assert_eq!(s.get("/v1/models").await["items"][0]["model"].as_str(), Some(first.as_str()));
+    let second = store.put(&fitted(2)).unwrap();
+    store.promote("hosts", &second).unwrap();
+    std::fs::write(dir.path().join("registry/hosts").join(&second).join("weights.safetensors"), b"cut").unwrap();
+    s.posted("/v1/models/reload", &serde_json::json!({})).await;
+    let v = s.posted("/v1/score", &points(&usual_rows("a", ROWS..ROWS + 2))).await;
+    assert_eq!(v["results"][0]["model"].as_str(), Some(first.as_str()), "{v}");
+    let models = s.get("/v1/models").await;
+    let broken = models["items"].as_array().unwrap().iter().find(|m| m["error"].is_string()).unwrap();
+    assert_eq!(broken["model"], format!("hosts/{second}"));
+    assert!(broken["error"].as_str().unwrap().ends_with(&format!("{first} goes on being served")), "{broken}");
+    s.stop().await;
+}
+
+/// What a model raised ends with the model: its successor sees for itself.
+#[tokio::test]
+async fn incidents_of_a_retired_model_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = registry(dir.path());
+    store.put(&fitted(1)).unwrap();
+    let s = with_registry(dir.path()).await;
+    // One of the signals comes no more.
+    let alone: Vec<_> = (ROWS..ROWS + 8)
+        .map(|i| serde_json::json!({"timestamp": START + i * STEP, "labels": {"host": "a"}, "values": {"cpu": usual("a", i).0}}))
+        .collect();
+    s.posted("/v1/score", &points(&alone)).await;
+    let open = s.get("/v1/incidents?state=open").await;
+    assert_eq!(open["items"].as_array().unwrap().len(), 1, "{open}");
+    let id = store.put(&fitted(2)).unwrap();
+    store.promote("hosts", &id).unwrap();
+    s.posted("/v1/models/reload", &serde_json::json!({})).await;
+    let ended = s.get("/v1/incidents").await["items"][0].clone();
+    assert_eq!((ended["state"].as_str(), &ended["id"]), (Some("resolved"), &open["items"][0]["id"]));
+    assert!(ended["resolved_at"].as_i64() >= ended["opened_at"].as_i64(), "{ended}");
+    s.stop().await;
+}
+
 #[tokio::test]
 async fn the_wrong_metrics_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

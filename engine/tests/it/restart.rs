@@ -1,4 +1,4 @@
-use crate::server::{START, Server, point, points, usual, usual_rows};
+use crate::server::{START, STEP, Server, point, points, usual, usual_rows};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -71,6 +71,11 @@ async fn everything_else_survives_as_well() {
     let id = s.posted("/v1/studies", &study).await["id"].as_str().unwrap().to_owned();
     let trial = s.posted(&format!("/v1/studies/{id}/suggest"), &json!({"client_id": "c"})).await;
     s.posted("/v1/changes", &quiet).await;
+    // One that is over for long by the clock, while what is sent is a replay.
+    let over = json!({"kind": "maintenance", "selector": "{host=\"b\"}", "start": START,
+        "end": START + 303 * STEP});
+    s.posted("/v1/changes", &over).await;
+    s.posted("/v1/score", &points(&usual_rows("b", 0..300))).await;
     let groups = s.get("/v1/groups").await;
     s.stop().await;
 
@@ -80,6 +85,9 @@ async fn everything_else_survives_as_well() {
     let spike: Vec<Value> = (300..306).map(|i| point("a", i, 900.0, 20.0)).collect();
     let v = s.posted("/v1/score", &points(&spike)).await;
     assert!(v["results"].as_array().unwrap().iter().all(|r| r["status"] == "suppressed"), "{v}");
+    let v = s.posted("/v1/score", &points(&usual_rows("b", 300..306))).await;
+    let suppressed = v["results"].as_array().unwrap().iter().filter(|r| r["status"] == "suppressed").count();
+    assert_eq!(suppressed, 3, "{v}");
     let none = s.get("/v1/recommendations").await;
     assert!(none["none_because"].as_str().unwrap().contains("freeze"), "{none}");
     s.stop().await;

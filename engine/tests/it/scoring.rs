@@ -167,6 +167,14 @@ async fn maintenance_raises_nothing() {
     assert!(statuses(&v).iter().all(|s| *s == "suppressed"), "{v}");
     assert_eq!(s.get("/v1/incidents").await["items"], json!([]));
     assert_eq!(s.get("/v1/changes").await["items"][0]["change"]["kind"], "maintenance");
+    // Done sooner than planned: told again, it ends.
+    let mut sooner = change.clone();
+    sooner["end"] = json!(START + 610 * STEP);
+    assert_eq!(s.posted("/v1/changes", &sooner).await["id"], told["id"]);
+    let rows: Vec<Value> = (610..613).map(|i| point("a", i, 900.0, 900.0)).collect();
+    let v = s.posted("/v1/score", &points(&rows)).await;
+    assert!(statuses(&v).iter().all(|s| *s == "scored"), "{v}");
+    assert_eq!(s.get("/v1/incidents").await["items"].as_array().unwrap().len(), 1);
     s.stop().await;
 }
 
