@@ -119,7 +119,7 @@ async fn groups_that_are_gone_make_room_for_new_ones() {
 
 /// What the server does by itself within a second or two.
 async fn soon(what: impl Future<Output = ()>) {
-    tokio::time::timeout(std::time::Duration::from_secs(60), what).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_mins(1), what).await.unwrap();
 }
 
 /// Waits until so many states of groups were saved.

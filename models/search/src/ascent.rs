@@ -79,7 +79,7 @@ pub(crate) fn neighbours(space: &SearchSpace, a: &Assignment) -> Vec<Assignment>
                 out.push(b);
             }
         };
-        for v in (0..p.specials().len()).map(|k| p.special(k)) {
+        for v in (0..p.specials().len()).map(|k| p.special(k)).filter(|v| p.within_reach(v)) {
             push(p.position(&v));
         }
         match (p.domain(), p.count()) {

@@ -84,7 +84,8 @@ impl Surrogate {
         let log = low > 0.0 && high / low > 2.0;
         let t: Vec<f64> = values.iter().map(|v| if log { v.ln() } else { *v }).collect();
         let (centre, scale) = (stats::mean(&t), positive(stats::sd(&t)));
-        let losses: Vec<f64> = t.iter().map(|v| ask.objective.goal.sign() * v).collect();
+        let sign = ask.objective.goal.sign();
+        let losses: Vec<f64> = t.iter().map(|v| sign * v).collect();
         let kept = thin(&losses, MOST_POINTS);
         let context = ContextScale::of(ask.trials);
         let features = |t: &Trial| {
@@ -106,10 +107,10 @@ impl Surrogate {
         let d = ask.space.len();
         let groups: Vec<usize> = ask.space.feature_groups().into_iter().chain(d..d + context.len()).collect();
         let parameters = d + context.len();
-        let hyper = fit_thinned(&data, &groups, parameters);
+        let hyper = fit_thinned(&data, sign, &groups, parameters);
         let gp = Gp::new(&hyper, &groups, &data).ok_or_else(|| bad("its covariance is singular".to_owned()))?;
         let several = || {
-            let few = fitted(&data);
+            let few = fitted(&data, sign);
             Mixture::marginal(
                 &data,
                 few.as_ref().unwrap_or(&data),
@@ -254,17 +255,18 @@ pub(crate) fn positive(v: f64) -> f64 {
     if v > 1e-300 && v.is_finite() { v } else { 1.0 }
 }
 
-/// Hyper-parameters from at most [`MOST_FITTED`] of the points.
-pub(crate) fn fit_thinned(data: &Data, groups: &[usize], parameters: usize) -> Hyper {
-    fit_hyper(fitted(data).as_ref().unwrap_or(data), groups, parameters)
+/// Hyper-parameters from at most [`MOST_FITTED`] of the points; `sign` is 1 where small values are good, else -1.
+pub(crate) fn fit_thinned(data: &Data, sign: f64, groups: &[usize], parameters: usize) -> Hyper {
+    fit_hyper(fitted(data, sign).as_ref().unwrap_or(data), groups, parameters)
 }
 
 /// The [`MOST_FITTED`] points that the marginal likelihood sees, where there are more.
-fn fitted(data: &Data) -> Option<Data> {
+fn fitted(data: &Data, sign: f64) -> Option<Data> {
     if data.y.len() <= MOST_FITTED {
         return None;
     }
-    let kept = thin(&data.y, MOST_FITTED);
+    let losses: Vec<f64> = data.y.iter().map(|y| sign * y).collect();
+    let kept = thin(&losses, MOST_FITTED);
     Some(Data {
         x: kept.iter().map(|&k| data.x[k].clone()).collect(),
         y: kept.iter().map(|&k| data.y[k]).collect(),

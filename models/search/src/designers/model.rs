@@ -195,7 +195,7 @@ fn guard(ask: &Ask<'_>, inputs: &Inputs<'_>, groups: &[usize], rail: &crate::Gua
         y: values.iter().map(|v| (v - centre) / scale).collect(),
         known: vec![0.0; newest.len()],
     };
-    let hyper = fit_thinned(&data, groups, inputs.len());
+    let hyper = fit_thinned(&data, 1.0, groups, inputs.len());
     let gp = Gp::new(&hyper, groups, &data)?;
     let lost = recent_share(newest.iter().map(|m| sign * m.1 > sign * limit));
     Some(Constraint { gp, limit: (limit - centre) / scale, sign, lost })

@@ -134,10 +134,11 @@ impl Guard {
     fn fit(ask: &Ask<'_>, rail: &crate::GuardRail) -> Option<Self> {
         let (bound, sign) = rail.limit();
         let limit = bound.resolve(ask.baseline(&rail.metric))?;
+        // What is safe in another environment need not be here.
         let mut measured: Vec<(Vec<f64>, f64, f64)> = ask
             .trials
             .iter()
-            .filter(|t| t.state != TrialState::Pending)
+            .filter(|t| t.state != TrialState::Pending && ask.is_here(t))
             .filter_map(|t| {
                 let m = t.usable()?.metric(&rail.metric, &ask.objective.metric)?;
                 Some((ask.space.features(&t.parameters), m.value, m.se.unwrap_or(0.0)))
@@ -158,7 +159,7 @@ impl Guard {
             known: measured.iter().map(|m| (if log { m.2 / m.1 } else { m.2 } / scale).powi(2)).collect(),
         };
         let groups = ask.space.feature_groups();
-        let fitted = fit_thinned(&data, &groups, ask.space.len());
+        let fitted = fit_thinned(&data, sign, &groups, ask.space.len());
         let hyper = Hyper {
             lengths: fitted.lengths.iter().map(|l| l.min(LONGEST)).collect(),
             signal: fitted.signal.max(1.0),

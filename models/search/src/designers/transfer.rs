@@ -44,7 +44,7 @@ fn learned(ask: &Ask<'_>, inputs: &Inputs<'_>, groups: &[usize]) -> Vec<(String,
                 y: warped.iter().map(|w| (w - centre) / scale).collect(),
                 known: vec![0.0; kept.len()],
             };
-            let hyper = fit_thinned(&data, groups, inputs.len());
+            let hyper = fit_thinned(&data, 1.0, groups, inputs.len());
             Some((name, Gp::new(&hyper, groups, &data)?))
         })
         .collect()
@@ -61,7 +61,7 @@ pub(super) fn learn(
     groups: &[usize],
     data: &Data,
 ) -> Option<(Hyper, Option<Arc<Sources>>, String)> {
-    let alone = fit_thinned(data, groups, inputs.len());
+    let alone = fit_thinned(data, 1.0, groups, inputs.len());
     let sources = learned(ask, inputs, groups);
     if sources.is_empty() {
         return Some((alone, None, String::new()));
@@ -79,7 +79,7 @@ pub(super) fn learn(
         .map(|(q, y)| y - sources.processes.iter().zip(&weights).map(|(p, w)| w * p.mean(q)).sum::<f64>())
         .collect();
     let rest = Data { x: data.x.clone(), y: left, known: data.known.clone() };
-    let with = fit_thinned(&rest, groups, inputs.len());
+    let with = fit_thinned(&rest, 1.0, groups, inputs.len());
     let gp = Gp::with_sources(&with, groups, data, Some(sources.clone()))?;
     let plain = Gp::new(&alone, groups, data)?;
     let total = names.len();

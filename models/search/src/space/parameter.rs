@@ -211,7 +211,7 @@ impl Parameter {
     /// Whether `max_step` allows the value.
     pub(crate) fn within_reach(&self, value: &Value) -> bool {
         match (self.reach, value.as_number()) {
-            (Some((a, b)), Some(v)) => v >= a * (1.0 - 1e-12) && v <= b * (1.0 + 1e-12),
+            (Some((a, b)), Some(v)) => v >= a - 1e-12 * a.abs() && v <= b + 1e-12 * b.abs(),
             _ => true,
         }
     }

@@ -1,4 +1,5 @@
 use super::{AppliedChange, Mode, SafetySpec, StudySpec, TrialBudget};
+use crate::context::Context;
 use crate::trial::{Measurement, TrialState};
 use crate::{
     Advice, AdviceOptions, Aggregate, Assignment, Bound, ChangeCost, DesignerKind, Goal, GuardRail, Objective,
@@ -46,6 +47,30 @@ fn canary_keeps_the_guard_rail_and_still_gains() {
     }
     assert!(broken * 20 <= trials, "{broken} of {trials} trials broke the guard-rail");
     assert!(gained >= 4, "{gained} of 6 studies gained");
+}
+
+/// What a large host bears says nothing about a small one.
+#[test]
+fn canary_does_not_learn_safety_elsewhere() {
+    let host = |name: &str| Context::from([("host".into(), name.into())]);
+    let (mut broken, mut trials) = (0, 0);
+    for seed in 0..6 {
+        let mut s = StudySpec { seed: Seed(seed), ..spec() }.check().unwrap();
+        for workers in 1..=32 {
+            let a = [("workers", 2.0 * f64::from(workers)), ("share", 0.5), ("batch", 8.0)];
+            let a: Assignment = a.map(|(k, v)| (k.to_owned(), v.into())).into();
+            let m = Measurement::of(run(&a).value).with_metric("latency", 5.0);
+            s.add(&a, Some(m), host("large"), vec![]).unwrap();
+        }
+        for _ in 0..12 {
+            let Ok(t) = s.ask_in(host("small")) else { break };
+            let (id, m) = (t.id, run(&t.parameters));
+            s.tell(id, m).unwrap();
+            trials += 1;
+        }
+        broken += s.trials().iter().filter(|t| matches!(t.state, TrialState::Unsafe { .. })).count();
+    }
+    assert!(broken * 20 <= trials && trials > 60, "{broken} of {trials} trials broke the guard-rail");
 }
 
 #[test]
