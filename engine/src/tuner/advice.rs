@@ -333,7 +333,8 @@ impl Tuner {
         let after = gathered.cut_one(e, at, now)?;
         let from = before_change(r);
         // The stretch right before shares the most with the one after; else what the study measured of it.
-        let before = gathered.cut_before(e, at, &from)?.filter(|t| live_trials::unusable(Some(t)).is_none());
+        let before =
+            gathered.cut_before(e, at, &from, after.as_ref())?.filter(|t| live_trials::unusable(Some(t)).is_none());
         let load = before.as_ref().zip(after.as_ref()).and_then(|(b, a)| gathered.without_load(e, b, a));
         let before = before.and_then(|t| t.measurement).or_else(|| measured_of(e, &from));
         let over = after.as_ref().is_some_and(|t| t.finished);

@@ -104,13 +104,34 @@ pub(super) fn live_values(
     range: TimeRange,
 ) -> Result<BTreeMap<Timestamp, f64>, EngineError> {
     let selected = |labels: &foreglow_core::Labels| selector.matches(&MetricKey::new(metric, labels.clone()));
+    let rows = ask::history_where(conn, tenant, metric, &selected, range)?;
+    Ok(mean_of(&rows.into_iter().map(|r| r.values).collect::<Vec<_>>()))
+}
+
+/// The mean of several series at each instant. Series that keep the same step at other instants (replicas, each scraped in
+/// its own second) meet in the nearest step: taken in turns they would look like one series that forgets at once.
+pub(super) fn mean_of(series: &[BTreeMap<Timestamp, f64>]) -> BTreeMap<Timestamp, f64> {
+    let step_of = |s: &BTreeMap<Timestamp, f64>| Step::detect(&s.keys().copied().collect::<Vec<_>>());
     let mut all: BTreeMap<Timestamp, Vec<f64>> = BTreeMap::new();
-    for r in ask::history_where(conn, tenant, metric, &selected, range)? {
-        for (t, v) in r.values {
-            all.entry(t).or_default().push(v);
+    for (t, v) in series.iter().flatten() {
+        all.entry(*t).or_default().push(*v);
+    }
+    let longest = series.iter().max_by_key(|s| s.len());
+    if let (Some(step), Some((first, _)), Some((last, _))) =
+        (longest.and_then(step_of), all.first_key_value(), all.last_key_value())
+        && all.len() as i64 > (last.ms() - first.ms()) / step.ms() * 5 / 4 + 1
+    {
+        let anchor = *first;
+        all.clear();
+        for s in series {
+            // Of two values of one series in a step the later one counts.
+            let on_grid: BTreeMap<i64, f64> = s.iter().map(|(t, v)| (step.nearest(anchor, *t), *v)).collect();
+            for (k, v) in on_grid {
+                all.entry(anchor.plus(k * step.ms())).or_default().push(v);
+            }
         }
     }
-    Ok(all.into_iter().map(|(t, v)| (t, foreglow_core::stats::mean(&v))).collect())
+    all.into_iter().map(|(t, v)| (t, foreglow_core::stats::mean(&v))).collect()
 }
 
 /// Values on a regular grid, NaN where one is missing, so that neighbours are neighbours; as they are where there is no step
@@ -157,6 +178,22 @@ mod tests {
 
     fn values(at: &[i64]) -> BTreeMap<Timestamp, f64> {
         at.iter().map(|t| (Timestamp(*t), *t as f64)).collect()
+    }
+
+    #[test]
+    fn replicas_meet_in_a_step() {
+        let pod = |offset: i64, level: f64| (0..40).map(|i| (Timestamp(15_000 * i + offset), level)).collect();
+        let pods: Vec<BTreeMap<Timestamp, f64>> = vec![pod(0, 1.0), pod(4_000, 2.0), pod(6_900, 6.0)];
+        let together = mean_of(&pods);
+        assert!(together.len() == 40 && together.values().all(|v| *v == 3.0), "{together:?}");
+        // One that started later, at the same instants as the others: nothing is moved.
+        let late: BTreeMap<Timestamp, f64> = (20..60).map(|i| (Timestamp(15_000 * i), 3.0)).collect();
+        let two = mean_of(&[pods[0].clone(), late]);
+        assert_eq!(
+            (two.len(), two[&Timestamp(0)], two[&Timestamp(15_000 * 30)], two[&Timestamp(15_000 * 59)]),
+            (60, 1.0, 2.0, 3.0)
+        );
+        assert_eq!(mean_of(&pods[1..2]), pods[1]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Trials out of the metrics that the server keeps: gather, cut, and hand to the study.
 
-use super::arms::Grid;
+use super::arms::{Grid, mean_of};
 use super::entry::Entry;
 use super::running;
 use crate::EngineError;
@@ -66,13 +66,8 @@ fn one_series(rows: &[HistoryRow], entity: &Labels) -> (Vec<Timestamp>, Vec<f64>
     if let Some(own) = rows.iter().find(|r| r.labels == *entity) {
         return own.values.iter().map(|(t, v)| (*t, *v)).unzip();
     }
-    let mut all: BTreeMap<Timestamp, Vec<f64>> = BTreeMap::new();
-    for r in rows {
-        for (t, v) in &r.values {
-            all.entry(*t).or_default().push(*v);
-        }
-    }
-    all.into_iter().map(|(t, v)| (t, foreglow_core::stats::mean(&v))).unzip()
+    let all: Vec<BTreeMap<Timestamp, f64>> = rows.iter().map(|r| r.values.clone()).collect();
+    mean_of(&all).into_iter().unzip()
 }
 
 /// Whether a group (its labels' display form) belongs to an entity.
@@ -86,7 +81,7 @@ pub(super) fn within(group: &str, entity: &Labels) -> bool {
 impl Gathered {
     /// The trials of all configurations; none where the objective was never measured.
     pub(super) fn cut(&self, entry: &Entry) -> Result<Vec<CutTrial>, EngineError> {
-        self.cut_as(entry, &self.configurations)
+        self.cut_as(entry, &self.configurations, false)
     }
 
     /// The trial of one stretch that starts at `since`.
@@ -98,15 +93,17 @@ impl Gathered {
     ) -> Result<Option<CutTrial>, EngineError> {
         let mut one = vec![Configuration { since, parameters: parameters.clone() }];
         one.extend(self.configurations.iter().filter(|c| c.since > since).cloned());
-        Ok(self.cut_as(entry, &one)?.into_iter().next())
+        Ok(self.cut_as(entry, &one, false)?.into_iter().next())
     }
 
-    /// The trial of the stretch that ends at `end`; none when another configuration ran in it.
+    /// The trial of the stretch that ends at `end`, the newest blocks of it; none when another configuration ran in it. It goes
+    /// back over twice what a trial like `after` takes: what was weeks ago was under other circumstances.
     pub(super) fn cut_before(
         &self,
         entry: &Entry,
         end: Timestamp,
         parameters: &Assignment,
+        after: Option<&CutTrial>,
     ) -> Result<Option<CutTrial>, EngineError> {
         let objective = self.metrics.get(&entry.study.spec().objective.metric);
         let Some(first) = objective.and_then(|m| m.0.first()).filter(|t| **t < end) else { return Ok(None) };
@@ -117,15 +114,23 @@ impl Gathered {
         if last.is_some_and(|c| !same(c)) {
             return Ok(None);
         }
-        let since = last.map_or(*first, |c| c.since);
+        let started = last.map_or(*first, |c| c.since);
+        let step = objective.and_then(|m| Step::detect(&m.0)).map_or(0, Step::ms);
+        let reach = after.map_or(i64::MAX, |t| (2 * t.whole_steps() as i64).saturating_mul(step));
+        let since = started.max(Timestamp(end.ms().saturating_sub(reach)));
         let two = [
             Configuration { since, parameters: parameters.clone() },
             Configuration { since: end, parameters: parameters.clone() },
         ];
-        Ok(self.cut_as(entry, &two)?.into_iter().next())
+        Ok(self.cut_as(entry, &two, true)?.into_iter().next())
     }
 
-    fn cut_as(&self, entry: &Entry, configurations: &[Configuration]) -> Result<Vec<CutTrial>, EngineError> {
+    fn cut_as(
+        &self,
+        entry: &Entry,
+        configurations: &[Configuration],
+        newest: bool,
+    ) -> Result<Vec<CutTrial>, EngineError> {
         let spec = entry.study.spec();
         let Some((times, _)) = self.metrics.get(&spec.objective.metric) else { return Ok(Vec::new()) };
         let (Some(step), Some(until)) = (Step::detect(times), self.until) else { return Ok(Vec::new()) };
@@ -146,6 +151,7 @@ impl Gathered {
             incidents: &self.incidents,
             other_changes: &self.changes,
             until: until.plus(step.ms()),
+            newest,
         })?)
     }
 

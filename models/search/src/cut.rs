@@ -60,6 +60,8 @@ pub struct CutInput<'a> {
     pub other_changes: &'a [Timestamp],
     /// Where the data end; the last configuration runs until here.
     pub until: Timestamp,
+    /// Whether of a longer stretch the newest blocks are measured instead of the first.
+    pub newest: bool,
 }
 
 /// A trial as cut.
@@ -81,6 +83,17 @@ pub struct CutTrial {
     pub finished: bool,
 }
 
+impl CutTrial {
+    /// Steps that a whole trial of this autocorrelation time takes, warm-up included.
+    pub fn whole_steps(&self) -> usize {
+        MOST_BLOCKS * (BLOCK_TIMES * self.autocorrelation_time).ceil() as usize + warm_up(self.autocorrelation_time)
+    }
+}
+
+fn warm_up(tau: f64) -> usize {
+    ((WARM_UP_TIMES * tau).ceil() as usize).max(WARM_UP_STEPS)
+}
+
 /// Cuts the history into one trial a configuration.
 ///
 /// # Errors
@@ -97,9 +110,7 @@ pub fn cut(input: &CutInput<'_>) -> Result<Vec<CutTrial>, SearchError> {
             runs.push(Run::new(input, series, configuration, end, next.is_some_and(|n| n <= input.until)));
         }
     }
-    let settling = |t: Timestamp| runs.iter().any(|r| r.configuration.since <= t && t < r.from);
-    let troubles: Vec<TimeRange> = input.incidents.iter().filter(|i| !settling(i.start)).copied().collect();
-    Ok(runs.iter().map(|r| one(input, series, r, &troubles)).collect())
+    Ok(runs.iter().map(|r| one(input, series, r)).collect())
 }
 
 /// How long one configuration ran.
@@ -120,8 +131,7 @@ impl<'a> Run<'a> {
         let settled = c.since.plus(WARM_UP_STEPS as i64 * step);
         let tau = stats::integrated_autocorrelation_time(&finite(slice(s, settled, end).1));
         let tau = if tau.is_finite() { tau.max(1.0) } else { 1.0 };
-        let warm_up = ((WARM_UP_TIMES * tau).ceil() as i64).max(WARM_UP_STEPS as i64) * step;
-        Self { configuration: c, tau, from: c.since.plus(warm_up).min(end), end, replaced }
+        Self { configuration: c, tau, from: c.since.plus(warm_up(tau) as i64 * step).min(end), end, replaced }
     }
 }
 
@@ -174,13 +184,16 @@ fn finite(values: &[f64]) -> Vec<f64> {
     values.iter().copied().filter(|v| v.is_finite()).collect()
 }
 
-fn one(input: &CutInput<'_>, series: MetricSeries<'_>, run: &Run<'_>, troubles: &[TimeRange]) -> CutTrial {
-    let &Run { configuration: c, tau, from, end, replaced } = run;
+fn one(input: &CutInput<'_>, series: MetricSeries<'_>, run: &Run<'_>) -> CutTrial {
+    let &Run { configuration: c, tau, from: settled, end, replaced } = run;
     let block = (BLOCK_TIMES * tau).ceil() as i64 * input.step.ms();
-    let full = from.plus(block * MOST_BLOCKS as i64);
+    let full = settled.plus(block * MOST_BLOCKS as i64);
     let finished = replaced || full <= end;
-    let to = full.min(end);
-    let blocks = ((to.ms() - from.ms()) / block).max(0) as usize;
+    let blocks = ((full.min(end).ms() - settled.ms()) / block).max(0) as usize;
+    let (from, to) = if input.newest { (end.plus(-block * blocks as i64), end) } else { (settled, full.min(end)) };
+    // What disturbed it: since its start, where it is measured from there.
+    let since = if input.newest { from } else { c.since };
+    let own = |i: &TimeRange| c.since <= i.start && i.start < settled;
 
     let value_of = |s: MetricSeries<'_>, aggregate: crate::Aggregate| {
         let seconds = block as f64 / 1000.0;
@@ -204,10 +217,10 @@ fn one(input: &CutInput<'_>, series: MetricSeries<'_>, run: &Run<'_>, troubles: 
     if finite(slice(series, from, to).1).is_empty() {
         marks.push(Mark::NoData);
     }
-    if troubles.iter().any(|r| r.start < to && r.end > c.since) {
+    if input.incidents.iter().any(|i| i.start < to && i.end > since && !own(i)) {
         marks.push(Mark::Incident);
     }
-    if input.other_changes.iter().any(|t| *t >= c.since && *t < to) {
+    if input.other_changes.iter().any(|t| *t >= since && *t < to) {
         marks.push(Mark::TwoChanges);
     }
     marks.sort();
@@ -240,138 +253,5 @@ fn one(input: &CutInput<'_>, series: MetricSeries<'_>, run: &Run<'_>, troubles: 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Aggregate, Bound, Goal, ParameterSpec, SpaceSpec, StudySpec};
-    use foreglow_core::Seed;
-    use rand::Rng;
-
-    const STEP: i64 = 1000;
-
-    fn at(k: i64) -> Timestamp {
-        Timestamp(1_767_225_600_000 + k * STEP)
-    }
-
-    fn workers(n: i64) -> Assignment {
-        Assignment::from([("workers".to_owned(), Value::Int(n))])
-    }
-
-    struct World {
-        t: Vec<Timestamp>,
-        latency: Vec<f64>,
-        errors: Vec<f64>,
-        objective: Objective,
-        guards: Vec<GuardRail>,
-        configurations: Vec<Configuration>,
-    }
-
-    /// Latency 10 under 4 workers and 6 under 8, AR(1) noise of coefficient `a`, a slow transition of 4 steps.
-    fn world(a: f64) -> World {
-        let mut rng = Seed(11).rng();
-        let mut e = 0.0;
-        let latency = (0..2000)
-            .map(|k: i64| {
-                e = a * e + rng.gen_range(-0.5..0.5);
-                let settle = if (1000..1004).contains(&k) { 50.0 } else { 0.0 };
-                e + settle + if k < 1000 { 10.0 } else { 6.0 }
-            })
-            .collect();
-        World {
-            t: (0..2000).map(at).collect(),
-            latency,
-            errors: (0..2000).map(|k| f64::from(i32::from(k % 4 == 0))).collect(),
-            objective: Objective { metric: "latency".into(), aggregate: Aggregate::Mean, goal: Goal::Min },
-            guards: vec![GuardRail {
-                aggregate: Aggregate::Rate,
-                ..GuardRail::at_most("errors", Bound::Absolute(1.0))
-            }],
-            configurations: vec![
-                Configuration { since: at(0), parameters: workers(4) },
-                Configuration { since: at(1000), parameters: workers(8) },
-            ],
-        }
-    }
-
-    impl World {
-        fn input(&self) -> CutInput<'_> {
-            let series = |values| MetricSeries { timestamps: &self.t, values };
-            CutInput {
-                configurations: &self.configurations,
-                metrics: BTreeMap::from([("latency", series(&self.latency)), ("errors", series(&self.errors))]),
-                step: Step::from_ms(STEP).unwrap(),
-                also: &[],
-                objective: &self.objective,
-                guard_rails: &self.guards,
-                workload: Some("errors"),
-                incidents: &[],
-                other_changes: &[],
-                until: at(2000),
-            }
-        }
-    }
-
-    #[test]
-    fn values_errors_and_stretches() {
-        let w = world(0.5);
-        let trials = cut(&w.input()).unwrap();
-        assert_eq!(trials.len(), 2);
-        for (t, truth) in trials.iter().zip([10.0, 6.0]) {
-            let m = t.measurement.as_ref().unwrap();
-            let se = m.se.unwrap();
-            assert!((m.value - truth).abs() < 4.0 * se && se < 0.1, "{m:?}");
-            assert_eq!(m.replicates, 20);
-            assert!(t.marks.is_empty() && t.finished);
-            assert!((m.metrics["errors"].value - 0.25).abs() < 0.05, "events per second");
-            assert!(t.context.contains_key("workload"));
-            assert!((1.5..5.0).contains(&t.autocorrelation_time));
-        }
-        assert!(trials[1].range.0 >= at(1005), "the transition is trimmed");
-    }
-
-    #[test]
-    fn slow_metrics_need_longer_stretches() {
-        let w = world(0.98);
-        let trials = cut(&w.input()).unwrap();
-        let m = trials[0].measurement.as_ref();
-        assert!(m.is_none_or(|m| m.replicates < 20));
-        assert!(trials[0].autocorrelation_time > 20.0);
-    }
-
-    #[test]
-    fn trouble_is_marked_and_kept_out() {
-        let w = world(0.3);
-        let incidents = [TimeRange { start: at(1010), end: at(1020) }];
-        let changes = [at(30)];
-        let mut input = CutInput { incidents: &incidents, other_changes: &changes, ..w.input() };
-        let trials = cut(&input).unwrap();
-        assert_eq!(trials[0].marks, vec![Mark::TwoChanges]);
-        assert_eq!(trials[1].marks, vec![Mark::Incident]);
-        // What opened while the second configuration settled is its own doing.
-        let own = [TimeRange { start: at(1002), end: at(1300) }];
-        assert!(cut(&CutInput { incidents: &own, ..w.input() }).unwrap().iter().all(|t| t.marks.is_empty()));
-        input.until = at(1012);
-        let trials = cut(&input).unwrap();
-        assert_eq!(trials[1].marks[0], Mark::TooShort);
-        assert!(!trials[1].finished);
-
-        let space = SpaceSpec(vec![ParameterSpec::int("workers", 1, 64)]);
-        let mut s = StudySpec::new("s", space, w.objective.clone()).check().unwrap();
-        assert_eq!(s.add_cut(&trials).unwrap(), 1);
-        assert!(s.trials()[0].usable().is_none());
-        assert!(s.add_cut(&cut(&w.input()).unwrap()).unwrap() == 2 && s.view().losses().len() == 2);
-    }
-
-    #[test]
-    fn bad_input_is_named() {
-        let w = world(0.3);
-        let mut input = w.input();
-        input.metrics.remove("latency");
-        assert!(cut(&input).unwrap_err().to_string().contains("`latency` has no series"));
-        let mut w = world(0.3);
-        w.configurations.swap(0, 1);
-        assert!(cut(&w.input()).unwrap_err().to_string().contains("configuration 1"));
-        let mut w = world(0.3);
-        w.latency.pop();
-        assert!(cut(&w.input()).unwrap_err().to_string().contains("2000 timestamps and 1999 values"));
-    }
-}
+#[path = "cut_tests.rs"]
+mod tests;
