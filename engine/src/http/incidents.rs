@@ -6,6 +6,7 @@ use crate::store::{FeedbackRow, IncidentFilter, IncidentRow, ask};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use foreglow_core::signals::Signals;
 use foreglow_core::{FindingKind, IncidentState, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -54,6 +55,9 @@ pub(crate) struct Contributor {
     actual: Option<f64>,
     /// The value that was expected.
     expected: Option<f64>,
+    /// Their unit, where `signals.toml` tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
 }
 
 /// What somebody said of an incident.
@@ -101,8 +105,9 @@ pub(crate) enum NamedVerdict {
     Expected,
 }
 
-fn body(r: IncidentRow) -> (i64, Incident) {
+fn body(r: IncidentRow, signals: &Signals) -> (i64, Incident) {
     let i = r.incident;
+    let unit = |name: &str| signals.named(name).and_then(|s| s.unit.clone());
     let incident = Incident {
         id: i.id,
         state: if i.state == IncidentState::Open { "open" } else { "resolved" },
@@ -119,7 +124,13 @@ fn body(r: IncidentRow) -> (i64, Incident) {
             .finding
             .contributors
             .into_iter()
-            .map(|c| Contributor { signal: c.key.to_string(), share: c.share, actual: c.actual, expected: c.expected })
+            .map(|c| Contributor {
+                signal: c.key.to_string(),
+                share: c.share,
+                actual: c.actual,
+                expected: c.expected,
+                unit: unit(&c.key.name),
+            })
             .collect(),
         feedback: r
             .feedback
@@ -155,7 +166,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, params: Pa
     let before = params.value("cursor")?.unwrap_or(i64::MAX);
     let filter = IncidentFilter { group, state, from, to, before };
     let rows = app.store.call(move |c| ask::incidents(c, &caller.tenant, &filter, limit + 1)).await?;
-    let page = Page::cut(rows.into_iter().map(body).collect(), limit, |(seq, _): &(i64, Incident)| seq.to_string());
+    let rows = rows.into_iter().map(|r| body(r, &app.tuner.signals)).collect();
+    let page = Page::cut(rows, limit, |(seq, _): &(i64, Incident)| seq.to_string());
     Ok(ok(&Page { items: page.items.into_iter().map(|(_, i)| i).collect(), next_cursor: page.next_cursor }))
 }
 
@@ -170,7 +182,7 @@ pub(crate) async fn one(
     let wanted = id.clone();
     let row = app.store.call(move |c| ask::incident(c, &caller.tenant, &wanted)).await?;
     let row = row.ok_or_else(|| Problem::not_found(format!("there is no incident {id:?}")))?;
-    Ok(ok(&body(row).1))
+    Ok(ok(&body(row, &app.tuner.signals).1))
 }
 
 /// Says whether an incident was one.
@@ -197,5 +209,5 @@ pub(crate) async fn feedback(
         .await?;
     let found =
         found.ok_or_else(|| Problem::not_found(format!("there is no incident {:?}", b.incident)).at("/incident"))?;
-    Ok(json(StatusCode::CREATED, &body(found).1))
+    Ok(json(StatusCode::CREATED, &body(found, &app.tuner.signals).1))
 }

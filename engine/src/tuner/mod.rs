@@ -28,7 +28,7 @@ use crate::http::Problem;
 use crate::store::{ConfigurationRow, Store, ask};
 use entry::mean_of;
 use foreglow_core::signals::Signals;
-use foreglow_core::{Labels, Timestamp};
+use foreglow_core::{Labels, MetricKey, Timestamp};
 use foreglow_search::{
     Assignment, ChangeCost, Context, Measurement, SearchError, SearchSpace, StudySpec, Trial, Value, assignment_key,
 };
@@ -43,8 +43,8 @@ pub(crate) struct Tuner {
     store: Store,
     events: Arc<Events>,
     clock: Clock,
-    /// The limits of signals.
-    signals: Signals,
+    /// Limits, loads and units of signals.
+    pub(crate) signals: Signals,
     pub(crate) watch: Arc<Watch>,
     pub(crate) experiments: Experiments,
     studies: Mutex<BTreeMap<Key, Arc<Mutex<Entry>>>>,
@@ -120,13 +120,16 @@ impl Tuner {
     /// # Errors
     /// 422 for a specification that does not hold, 409 when another study has the name.
     pub(crate) fn create(&self, tenant: &str, spec: StudySpec, now: Timestamp) -> Result<(Entry, bool), Problem> {
-        let study = spec.check()?;
-        let mut entry = Entry::new(tenant, study, now);
+        let asked = spec.clone();
+        let objective = MetricKey::new(&spec.objective.metric, Labels::from(spec.entity.clone()));
+        // What `signals.toml` calls the objective's load is the workload of a study that names none.
+        let workload = spec.workload.clone().or_else(|| self.signals.load_of(&objective).map(str::to_owned));
+        let mut entry = Entry::new(tenant, StudySpec { workload, ..spec }.check()?, now);
         let key = (tenant.to_owned(), entry.id.clone());
         let there = lock(&self.studies).get(&key).cloned();
         if let Some(there) = there {
             let there = lock(&there).clone();
-            if same_spec(there.study.spec(), entry.study.spec()) {
+            if [entry.study.spec(), &asked].iter().any(|s| same_spec(there.study.spec(), s)) {
                 return Ok((there, false));
             }
             let detail =

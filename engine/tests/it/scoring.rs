@@ -153,6 +153,32 @@ async fn bad_samples_are_refused_alone() {
     s.stop().await;
 }
 
+/// What `signals.toml` says of a signal is told with its incidents, and its load is the workload of studies.
+#[tokio::test]
+async fn units_and_loads_are_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("signals.toml");
+    let rules = "[[signal]]\nname = \"load\"\nmatch = 'mem'\n\
+        [[signal]]\nname = \"busy\"\nmatch = 'cpu{host=\"a\"}'\nunit = \"%\"\nload = \"load\"\n";
+    std::fs::write(&file, rules).unwrap();
+    let s = Server::start(dir.path(), |c| c.signals = Some(file)).await;
+    s.posted("/v1/score", &points(&usual_rows("a", 0..300))).await;
+    let rows: Vec<Value> = (300..305).map(|i| point("a", i, 900.0, 20.0)).collect();
+    s.posted("/v1/score", &points(&rows)).await;
+    let incident = s.get("/v1/incidents").await["items"][0].clone();
+    let told = |signal: &str| {
+        let all = incident["contributors"].as_array().unwrap();
+        all.iter().find(|c| c["signal"] == signal).unwrap()["unit"].clone()
+    };
+    assert_eq!((told("busy"), told("load")), (json!("%"), Value::Null), "{incident}");
+    let study = json!({"name": "s", "entity": {"host": "a"}, "objective": {"metric": "cpu", "goal": "min"},
+        "parameters": [{"name": "workers", "type": "int", "low": 1, "high": 8, "current": 4}]});
+    let made = s.posted("/v1/studies", &study).await;
+    assert_eq!(made["workload"], "mem", "{made}");
+    assert_eq!(s.posted("/v1/studies", &study).await["id"], made["id"], "the same again is the same study");
+    s.stop().await;
+}
+
 #[tokio::test]
 async fn maintenance_raises_nothing() {
     let dir = tempfile::tempdir().unwrap();

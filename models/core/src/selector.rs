@@ -48,6 +48,12 @@ impl Selector {
         self.matchers.len()
     }
 
+    /// The metric's name, where exactly one is selected.
+    pub fn metric(&self) -> Option<&str> {
+        let named = |m: &&Matcher| m.label == "__name__" && matches!(m.op, Op::Eq);
+        self.matchers.iter().find(named).map(|m| m.value.as_str())
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text

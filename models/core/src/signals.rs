@@ -185,6 +185,17 @@ impl Signals {
         self.signals.iter().find(|s| s.selector.matches(key))
     }
 
+    /// The signal of a name.
+    pub fn named(&self, name: &str) -> Option<&Signal> {
+        self.signals.iter().find(|s| s.name == name)
+    }
+
+    /// The metric, as it is sent, that is the load of another one: where `signals.toml` names it, and it is a gauge.
+    pub fn load_of(&self, key: &MetricKey) -> Option<&str> {
+        let load = self.named(self.signal_of(key)?.load.as_ref()?)?;
+        load.selector.metric().filter(|_| load.kind == SignalType::Gauge)
+    }
+
     /// Where a series belongs: the first group rule all of whose `by` labels it has, else all its labels.
     pub fn place(&self, key: &MetricKey) -> (Placement, Option<&GroupRule>) {
         let name = self.signal_of(key).map_or_else(|| key.name.to_string(), |s| s.name.clone());
