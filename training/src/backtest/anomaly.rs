@@ -13,7 +13,7 @@ use foreglow_core::Seed;
 use foreglow_datasets::{Column, Dataset, SeriesTable, Split};
 use foreglow_models::artifact::Artifact;
 use foreglow_models::evaluate::report::{
-    AnomalyReport, DetectorReport, Protocol, Provenance, Role, ScorePlot, SeriesDetection,
+    Alerts, AnomalyReport, DetectorReport, Protocol, Provenance, Role, ScorePlot, SeriesDetection,
 };
 use foreglow_models::monitor::{Monitor, MonitorOptions};
 use rayon::prelude::*;
@@ -97,9 +97,11 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
                 Some(_) if table.metrics.is_empty() => SeriesRun::blank(table, members.len(), "missing"),
                 Some(&at) => {
                     let (monitor, rows) = stage(&artifacts[at], &table, options.protocol)?;
+                    let watched = watched(&table, &rows, options.protocol);
                     let stage = Stage {
                         monitor,
-                        judged: judged(&table, &rows, options.protocol),
+                        judged: watched.iter().copied().filter(|&i| table.label[i].is_some()).collect(),
+                        watched,
                         rows,
                         rules: artifacts[at].pipeline.rules(),
                         events: events.iter().filter(|e| e.series_id == series.id).collect(),
@@ -121,7 +123,7 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
     let mut subject = Vec::new();
     let mut alone: Vec<Vec<SeriesDetection>> = vec![Vec::new(); members.len()];
     let mut baselines: Vec<(&str, Vec<SeriesDetection>)> = Vec::new();
-    let mut replayed = 0;
+    let (mut replayed, mut alerts) = (0, Alerts::default());
     for run in runs {
         let Some(run) = run? else {
             complete = false;
@@ -142,6 +144,7 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
         if plots.len() < PLOTS {
             plots.extend(run.plot.clone());
         }
+        alerts.extend(run.alerts.clone(), run.watched, run.table.step());
         scores.push(&run);
         expected.push(&run);
     }
@@ -184,6 +187,7 @@ pub fn run(data: &Dataset, options: AnomalyOptions<'_>, context: &Context) -> Re
         provenance,
         budget,
         detectors,
+        alerts,
         cost(fit_seconds, score_seconds),
         options.seed.child("bootstrap"),
     );
@@ -246,10 +250,7 @@ fn stage(artifact: &Artifact, table: &SeriesTable, protocol: Protocol) -> Result
     Ok((monitor, start..table.len()))
 }
 
-/// The rows that are judged: labelled, and, under the causal protocol, test.
-fn judged(table: &SeriesTable, rows: &Range<usize>, protocol: Protocol) -> Vec<usize> {
-    rows.clone()
-        .filter(|&i| protocol == Protocol::Tsb || table.split[i] == Split::Test)
-        .filter(|&i| table.label[i].is_some())
-        .collect()
+/// The rows that count: under the causal protocol test rows.
+fn watched(table: &SeriesTable, rows: &Range<usize>, protocol: Protocol) -> Vec<usize> {
+    rows.clone().filter(|&i| protocol == Protocol::Tsb || table.split[i] == Split::Test).collect()
 }

@@ -2,12 +2,13 @@ use crate::TrainError;
 use foreglow_core::signals::Signals;
 use foreglow_core::{MetricKey, Seed, Timestamp};
 use foreglow_datasets::{Event, SeriesTable, Split};
-use foreglow_models::evaluate::report::{ScorePlot, SeriesDetection};
+use foreglow_models::evaluate::report::{Alert, ScorePlot, SeriesDetection};
 use foreglow_models::evaluate::{
-    BlameTally, ReplaySeries, ReplayedRow, Said, Truth, first_varying_column, judge, judge_baselines, replay,
+    BlameTally, ReplaySeries, ReplayedRow, Said, Truth, first_varying_column, judge, judge_baselines, replay, segments,
 };
 use foreglow_models::monitor::Monitor;
 use ndarray::Array2;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// One signal's expectation at one row.
@@ -37,6 +38,10 @@ pub(super) struct SeriesRun {
     /// The yardsticks' figures by name.
     pub(super) baselines: Vec<(&'static str, SeriesDetection)>,
     pub(super) plot: Option<ScorePlot>,
+    /// Runs of rows above the alert line.
+    pub(super) alerts: Vec<Alert>,
+    /// How many rows may raise one.
+    pub(super) watched: usize,
     pub(super) notes: Vec<String>,
 }
 
@@ -57,6 +62,8 @@ impl SeriesRun {
             alone: Vec::new(),
             baselines: Vec::new(),
             plot: None,
+            alerts: Vec::new(),
+            watched: 0,
             notes: Vec::new(),
         }
     }
@@ -67,7 +74,9 @@ pub(super) struct Stage<'a> {
     pub(super) monitor: Monitor,
     /// Rows that are replayed.
     pub(super) rows: Range<usize>,
-    /// Those of them that are judged.
+    /// Those of them that count: under the causal protocol test rows.
+    pub(super) watched: Vec<usize>,
+    /// Those of these that are labelled.
     pub(super) judged: Vec<usize>,
     pub(super) rules: &'a Signals,
     pub(super) events: Vec<&'a Event>,
@@ -111,7 +120,64 @@ impl Stage<'_> {
         run.table.columns = columns;
         run.table.timestamps = timestamps;
         self.judge(&mut run, &blame);
+        self.raise(&mut run);
+        if run.plot.is_none() && self.judged.is_empty() && !self.watched.is_empty() {
+            // What stood out most is what one wants to see.
+            let highest = run.alerts.iter().max_by(|a, b| a.peak_score.total_cmp(&b.peak_score));
+            let metric = highest.and_then(|a| Some(a.metric.as_ref()?.0.clone()));
+            run.plot = Some(self.plot(&run, metric.and_then(|m| run.table.metrics.iter().position(|x| *x == m))));
+        }
         Ok(run)
+    }
+
+    /// Lists the alerts.
+    fn raise(&self, run: &mut SeriesRun) {
+        run.watched = self.watched.iter().filter(|&&i| !run.score[i].is_nan()).count();
+        let flags: Vec<bool> = self.watched.iter().map(|&i| run.is_anomaly[i]).collect();
+        let mut blamed: HashMap<usize, &ExpectedRow> = HashMap::new();
+        for e in &run.expected {
+            let best = blamed.entry(e.row).or_insert(e);
+            if e.numbers[5] > best.numbers[5] {
+                *best = e;
+            }
+        }
+        let t = &run.table;
+        let one = |(a, b): (usize, usize)| {
+            let rows = &self.watched[a..=b];
+            let peak = rows.iter().copied().max_by(|x, y| run.score[*x].total_cmp(&run.score[*y])).unwrap_or(rows[0]);
+            let known = rows.iter().filter_map(|&i| t.label[i]).collect::<Vec<bool>>();
+            let number = |v: f64| v.is_finite().then_some(v);
+            let shown = |e: &&ExpectedRow| (t.metrics[e.metric].clone(), number(e.numbers[0]), number(e.numbers[1]));
+            let metric = blamed.get(&peak).map(shown);
+            Alert {
+                series: t.id.clone(),
+                start: t.timestamps[rows[0]],
+                end: t.timestamps[rows[rows.len() - 1]],
+                peak_score: run.score[peak],
+                labelled: (!known.is_empty()).then(|| known.contains(&true)),
+                metric,
+            }
+        };
+        let alerts = segments(&flags).into_iter().map(one).collect();
+        run.alerts = alerts;
+    }
+
+    /// The rows that count, drawn with one metric: the first that varies where none is named.
+    fn plot(&self, run: &SeriesRun, metric: Option<usize>) -> ScorePlot {
+        let (t, rows) = (&run.table, &self.watched);
+        let column = |c: usize| rows.iter().map(|&i| t.columns[c][i]).collect::<Vec<f64>>();
+        let varies = || {
+            let all = Array2::from_shape_fn((rows.len(), t.columns.len()), |(r, c)| t.columns[c][rows[r]]);
+            first_varying_column(all.view())
+        };
+        ScorePlot {
+            title: t.id.clone(),
+            times: rows.iter().map(|&i| t.timestamps[i]).collect(),
+            scores: rows.iter().map(|&i| run.score[i]).collect(),
+            labels: rows.iter().map(|&i| t.label[i] == Some(true)).collect(),
+            alerts: rows.iter().map(|&i| run.is_anomaly[i]).collect(),
+            metric: metric.or_else(varies).map(|c| (t.metrics[c].clone(), column(c))),
+        }
     }
 
     fn judge(&self, run: &mut SeriesRun, blame: &BlameTally) {
@@ -136,14 +202,7 @@ impl Stage<'_> {
             Err(e) => run.notes.push(format!("{}: no yardsticks: {e}", t.id)),
         }
         if labels.contains(&Some(true)) {
-            run.plot = Some(ScorePlot {
-                title: t.id.clone(),
-                times: self.judged.iter().map(|&i| t.timestamps[i]).collect(),
-                scores,
-                labels: labels.iter().map(|l| *l == Some(true)).collect(),
-                alerts: self.judged.iter().map(|&i| run.is_anomaly[i]).collect(),
-                metric: first_varying_column(test.view()).map(|c| (t.metrics[c].clone(), test.column(c).to_vec())),
-            });
+            run.plot = Some(self.plot(run, None));
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::{Comparison, Cost, Provenance, Role};
+use super::{Alerts, Comparison, Cost, Provenance, Role};
 use crate::evaluate::{BlameMeasures, EventMeasures, RankMeasures, mean_present, paired_difference};
 use foreglow_core::Seed;
 use foreglow_core::stats::median;
@@ -114,6 +114,9 @@ pub struct AnomalyReport {
     pub detectors: Vec<DetectorReport>,
     /// The subject against every other row.
     pub comparisons: Vec<Comparison>,
+    /// What the subject raised.
+    #[serde(default)]
+    pub alerts: Alerts,
     /// Seconds and memory.
     pub cost: Cost,
 }
@@ -125,6 +128,7 @@ impl AnomalyReport {
         provenance: Provenance,
         budget_per_day: f64,
         mut detectors: Vec<DetectorReport>,
+        alerts: Alerts,
         cost: Cost,
         seed: Seed,
     ) -> Self {
@@ -147,6 +151,6 @@ impl AnomalyReport {
                 }
             }
         }
-        Self { schema: 1, task: "anomaly".into(), provenance, budget_per_day, detectors, comparisons, cost }
+        Self { schema: 1, task: "anomaly".into(), provenance, budget_per_day, detectors, comparisons, alerts, cost }
     }
 }

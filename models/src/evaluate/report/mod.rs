@@ -3,12 +3,14 @@
 //! The page is one self-contained file: inline SVG and CSS, no script, no network, readable in light and dark. Everything
 //! here is a pure function of its input; timings are the only figures that differ between equal runs.
 
+mod alerts;
 mod anomaly;
 mod forecast;
 mod page;
 mod plot;
 mod table;
 
+pub use alerts::{Alert, Alerts};
 pub use anomaly::{AnomalyReport, DetectorMeans, DetectorReport, SeriesDetection};
 pub use forecast::{ForecastEntry, ForecastReport, ModelReport, SeriesMeasures};
 pub use page::{anomaly_html, forecast_html};

@@ -1,5 +1,5 @@
 use super::table::{Better, Cell, Table, duration, escape, fixed};
-use super::{AnomalyReport, Comparison, Cost, FanPlot, ForecastReport, Protocol, Provenance, Role, ScorePlot};
+use super::{AnomalyReport, Comparison, Cost, FanPlot, ForecastReport, Protocol, Provenance, Role, ScorePlot, alerts};
 use crate::evaluate::ForecastMeasures;
 use std::fmt::Write;
 
@@ -8,6 +8,72 @@ const STYLE: &str = include_str!("style.css");
 /// The page of an anomaly backtest: means, comparisons, plots, figures a series.
 pub fn anomaly_html(report: &AnomalyReport, plots: &[ScorePlot]) -> String {
     let mut out = open("Anomaly backtest", &report.provenance, &report.cost);
+    if report.is_unlabelled() {
+        out.push_str(
+            "<p class=\"note\">No row is labelled, so nothing is judged: what follows is what was raised, and the scores.</p>\n",
+        );
+    } else {
+        means(&mut out, report);
+    }
+    comparisons(&mut out, &report.comparisons);
+    if !plots.is_empty() {
+        out.push_str(
+            "<h2>Scores</h2>\n<p class=\"note\">Shaded: labelled anomalies. Dashed: the alert line at 1; marks below it: \
+             alerts. The score axis is logarithmic.</p>\n",
+        );
+        for p in plots {
+            out.push_str(&p.svg());
+        }
+    }
+    let raised = &report.alerts;
+    let _ =
+        writeln!(out, "<h2>Alerts</h2>\n<p class=\"note\">{}; listed: {}.</p>", raised.summary(), raised.highest.len());
+    if !raised.highest.is_empty() {
+        details(&mut out, "highest first", report.is_unlabelled(), &alerts::table(raised));
+    }
+    if !report.is_unlabelled() {
+        out.push_str("<h2>Series</h2>\n");
+    }
+    for d in &report.detectors {
+        let mut table = Table::new(
+            "series",
+            &[
+                ("VUS-PR", Better::Neither),
+                ("AUC-PR", Better::Neither),
+                ("window", Better::Neither),
+                ("events", Better::Neither),
+                ("found", Better::Neither),
+                ("false", Better::Neither),
+                ("F1", Better::Neither),
+                ("delay", Better::Neither),
+                ("Hit@100", Better::Neither),
+            ],
+        );
+        for s in &d.series {
+            let count = |v: Option<usize>| Cell::number(v.map(|n| n as f64), 0);
+            let events = s.events.as_ref();
+            table.row(
+                &s.series,
+                "",
+                vec![
+                    Cell::number(s.rank.map(|r| r.vus_pr), 3),
+                    Cell::number(s.rank.map(|r| r.auc_pr), 3),
+                    count(s.rank.map(|r| r.window)),
+                    count(events.map(|e| e.events)),
+                    count(events.map(|e| e.found)),
+                    count(events.map(|e| e.false_alerts)),
+                    Cell::number(events.and_then(|e| e.f1), 2),
+                    Cell::text(events.and_then(|e| e.median_delay_ms).map_or_else(|| "–".into(), duration)),
+                    Cell::number(s.blame.map(|b| b.hit_100), 2),
+                ],
+            );
+        }
+        details(&mut out, &d.name, d.role == Role::Subject, &table);
+    }
+    close(out)
+}
+
+fn means(out: &mut String, report: &AnomalyReport) {
     out.push_str("<h2>Means over series</h2>\n");
     let mut table = Table::new(
         "detector",
@@ -52,54 +118,6 @@ pub fn anomaly_html(report: &AnomalyReport, plots: &[ScorePlot]) -> String {
          set for a budget of {} false alerts a day a group. Delay is the median from the start of a found event to its first alert.</p>",
         report.budget_per_day
     );
-    comparisons(&mut out, &report.comparisons);
-    if !plots.is_empty() {
-        out.push_str(
-            "<h2>Scores</h2>\n<p class=\"note\">Shaded: labelled anomalies. Dashed: the alert line at 1; marks below it: \
-             alerts. The score axis is logarithmic.</p>\n",
-        );
-        for p in plots {
-            out.push_str(&p.svg());
-        }
-    }
-    out.push_str("<h2>Series</h2>\n");
-    for d in &report.detectors {
-        let mut table = Table::new(
-            "series",
-            &[
-                ("VUS-PR", Better::Neither),
-                ("AUC-PR", Better::Neither),
-                ("window", Better::Neither),
-                ("events", Better::Neither),
-                ("found", Better::Neither),
-                ("false", Better::Neither),
-                ("F1", Better::Neither),
-                ("delay", Better::Neither),
-                ("Hit@100", Better::Neither),
-            ],
-        );
-        for s in &d.series {
-            let count = |v: Option<usize>| Cell::number(v.map(|n| n as f64), 0);
-            let events = s.events.as_ref();
-            table.row(
-                &s.series,
-                "",
-                vec![
-                    Cell::number(s.rank.map(|r| r.vus_pr), 3),
-                    Cell::number(s.rank.map(|r| r.auc_pr), 3),
-                    count(s.rank.map(|r| r.window)),
-                    count(events.map(|e| e.events)),
-                    count(events.map(|e| e.found)),
-                    count(events.map(|e| e.false_alerts)),
-                    Cell::number(events.and_then(|e| e.f1), 2),
-                    Cell::text(events.and_then(|e| e.median_delay_ms).map_or_else(|| "–".into(), duration)),
-                    Cell::number(s.blame.map(|b| b.hit_100), 2),
-                ],
-            );
-        }
-        details(&mut out, &d.name, d.role == Role::Subject, &table);
-    }
-    close(out)
 }
 
 /// The page of a forecast backtest: means, comparisons, coverage, fans, figures a series.

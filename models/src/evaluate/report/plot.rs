@@ -84,7 +84,7 @@ fn x_at(i: usize, n: usize) -> f64 {
     LEFT + (WIDTH - LEFT - RIGHT) * i as f64 / (n.max(2) - 1) as f64
 }
 
-fn number(v: f64) -> String {
+pub(super) fn number(v: f64) -> String {
     let size = v.abs();
     let text = match size {
         _ if size == 0.0 => return "0".into(),
@@ -97,7 +97,7 @@ fn number(v: f64) -> String {
 }
 
 /// `2026-01-31 12:05` of a time that prints as RFC 3339.
-fn clock(t: Timestamp) -> String {
+pub(super) fn clock(t: Timestamp) -> String {
     t.to_string().replace('T', " ").chars().take(16).collect()
 }
 

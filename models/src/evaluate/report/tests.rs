@@ -1,5 +1,5 @@
 use super::*;
-use crate::evaluate::report::{DetectorReport, ForecastEntry, ModelReport, SeriesDetection};
+use crate::evaluate::report::{Alert, Alerts, DetectorReport, ForecastEntry, ModelReport, SeriesDetection};
 use crate::evaluate::{WindowInput, event_measures, rank_measures, window_measures};
 use foreglow_core::{QUANTILE_LEVELS, Seed, Timestamp};
 use rand::Rng;
@@ -60,7 +60,23 @@ fn anomaly() -> (AnomalyReport, Vec<ScorePlot>) {
         }
         rows.push(DetectorReport::new(name, role, series));
     }
-    (AnomalyReport::new(provenance(Protocol::Causal), 1.0, rows, cost(), Seed(1)), plots)
+    (AnomalyReport::new(provenance(Protocol::Causal), 1.0, rows, alerts(), cost(), Seed(1)), plots)
+}
+
+fn alerts() -> Alerts {
+    let t = times(20);
+    let alert = |series: &str, from: usize, to: usize, peak_score| Alert {
+        series: series.to_owned(),
+        start: t[from],
+        end: t[to],
+        peak_score,
+        labelled: (to > 5).then_some(true),
+        metric: (to > 5).then(|| ("cpu".to_owned(), Some(91.25), None)),
+    };
+    let mut out = Alerts::default();
+    out.extend(vec![alert("m<0>", 3, 3, 1.5), alert("m<0>", 9, 13, 4.25)], 1440, "1m".parse().ok());
+    out.extend((0..300).map(|i| alert("m1", 1, 2, 1.0 + 0.001 * f64::from(i))).collect(), 1440, "1m".parse().ok());
+    out
 }
 
 fn forecast() -> (ForecastReport, Vec<FanPlot>) {
@@ -139,6 +155,22 @@ fn anomaly_report_compares_and_survives_json() {
     assert_eq!(html.matches("class=\"alert\"").count(), 2);
     assert!(!html.contains("NaN") && !html.contains("<script") && !html.contains("http"));
     assert_eq!(html, anomaly_html(&report, &plots));
+
+    let listed = &report.alerts;
+    assert_eq!((listed.count, listed.highest.len(), listed.highest[0].peak_score), (302, 200, 4.25));
+    assert!(html.contains("302 alerts in 2.0 days of scored rows, 151.00 a day; listed: 200"), "{html}");
+    assert!(html.contains("91.25, expected missing") && html.contains("m&lt;0&gt;"));
+}
+
+/// Data that nobody labelled: no table of figures that cannot be, but what was raised, and the scores.
+#[test]
+fn an_unlabelled_report_shows_what_was_raised() {
+    let (labelled, plots) = anomaly();
+    let report = AnomalyReport { detectors: Vec::new(), comparisons: Vec::new(), ..labelled };
+    let html = anomaly_html(&report, &plots[..1]);
+    balanced(&html);
+    assert!(html.contains("nothing is judged") && html.contains("<svg") && html.contains("<details open>"), "{html}");
+    assert!(!html.contains("VUS-PR") && !html.contains("<h2>Series"));
 }
 
 #[test]

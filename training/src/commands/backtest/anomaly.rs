@@ -117,8 +117,16 @@ fn text(report: &AnomalyReport, out: &Path) -> String {
         ]
     });
     let cost = &report.cost;
-    if report.detectors.is_empty() {
-        return format!("no row is labelled: scores only\nreport: {}", out.join("report.html").display());
+    if report.is_unlabelled() {
+        let head = ["series", "start", "length", "peak", "metric", "seen"];
+        let highest = report.alerts.highest.iter().take(10);
+        let rows = highest.map(|a| std::iter::once(a.series.clone()).chain(a.cells()).collect::<Vec<_>>());
+        return format!(
+            "no row is labelled, so nothing is judged: {}\n\n{}\n\nreport: {}",
+            report.alerts.summary(),
+            table(&head, 6, rows),
+            out.join("report.html").display()
+        );
     }
     format!(
         "{}\n\nfit {:.1} s, replay {:.1} s on {} threads, peak memory {}\nreport: {}",
