@@ -31,13 +31,15 @@ pub(crate) fn read_text(path: &Path, separator: Option<u8>) -> Result<DataFrame,
         from = blank.end;
     }
     kept.extend_from_slice(&body[from..]);
-    let frame = CsvReadOptions::default()
+    let mut frame = CsvReadOptions::default()
         .with_infer_schema_length(Some(0))
         .with_rechunk(true)
         .with_parse_options(CsvParseOptions::default().with_separator(separator))
         .into_reader_with_file_handle(Cursor::new(kept))
         .finish()
         .map_err(|e| bad("table".into(), e.to_string()))?;
+    let names: Vec<String> = frame.get_column_names().iter().map(|n| n.trim().to_owned()).collect();
+    frame.set_column_names(&names).map_err(|e| bad("header".into(), e.to_string()))?;
     if frame.height() != rows {
         return Err(bad(
             "table".into(),
@@ -138,6 +140,7 @@ mod tests {
     #[test]
     fn shapes() {
         assert_eq!(text("a,b\n1,2\n3,4").unwrap().shape(), (2, 2));
+        assert_eq!(text("time, cpu ,mem\n1, 2,3\n").unwrap().get_column_names(), ["time", "cpu", "mem"]);
         assert_eq!(text("\u{feff}a;b\r\n1;2\r\n").unwrap().shape(), (1, 2));
         assert_eq!(text("a,b\n\"x\ny\",2\n\n3,4\n").unwrap().shape(), (2, 2));
         for (content, part) in [

@@ -14,6 +14,11 @@ pub(crate) fn parse(text: &str, unit: TimeUnit) -> Result<Timestamp, String> {
     if let Some(ms) = parse_text(t) {
         return Ok(Timestamp(ms));
     }
+    if t.contains('[') {
+        return Err(format!(
+            "{text:?} names a zone without its offset; write both, as in 2026-01-01T00:00:00+01:00[Europe/Berlin]"
+        ));
+    }
     Err(format!(
         "{text:?} is no time; expected epoch milliseconds, RFC 3339 such as 2026-01-01T00:00:00Z, or 2026-01-01 00:00:00 (UTC)"
     ))
@@ -29,7 +34,8 @@ fn parse_text(t: &str) -> Option<i64> {
     if let Ok(instant) = t.parse::<jiff::Timestamp>() {
         return Some(instant.as_millisecond());
     }
-    let civil = t.parse::<jiff::civil::DateTime>().ok()?;
+    // A zone without its offset would be left out, and the time read as UTC.
+    let civil = Some(t).filter(|t| !t.contains('['))?.parse::<jiff::civil::DateTime>().ok()?;
     Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
@@ -85,6 +91,7 @@ mod tests {
             "2026-01-01 00:00:00",
             "2026-01-01 00:00:00.000",
             "2026-01-01",
+            "2026-01-01T01:00:00+01:00[Europe/Berlin]",
         ] {
             assert_eq!(parse(t, TimeUnit::Milliseconds).map(Timestamp::ms), Ok(want), "{t}");
         }
@@ -107,6 +114,9 @@ mod tests {
         wrong("-5", TimeUnit::Milliseconds, "between 1973 and 5138");
         assert_eq!(parse("86400", TimeUnit::Seconds), Ok(Timestamp(86_400_000)));
         assert!(parse("noon", TimeUnit::Milliseconds).unwrap_err().contains("RFC 3339"));
+        assert!(
+            parse("2026-01-01T00:00:00[Europe/Berlin]", TimeUnit::Milliseconds).unwrap_err().contains("its offset")
+        );
         assert!(parse("nan", TimeUnit::Milliseconds).is_err());
     }
 }
