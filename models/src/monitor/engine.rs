@@ -1,5 +1,6 @@
 use super::group::{Context, Detail, Group};
 use super::intake::Taken;
+use super::lane::Lane;
 use super::observation::{Observation, Refusal};
 use super::route::{Visit, guard, order};
 use super::suppress::Suppressions;
@@ -16,11 +17,13 @@ const LEAST_PLACES: usize = 4_096;
 const LIVE_MS: i64 = 300_000;
 const LIVE_STEPS: i64 = 5;
 
-/// Where a series belongs: its group, its column there once it has one, and whether it is a counter.
+/// Where a series belongs: its group, its lane there once it has one, and whether it is a counter.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     slot: usize,
-    column: Option<usize>,
+    lane: Option<usize>,
+    /// Fingerprint of its key.
+    series: u64,
     signal: MetricKey,
     counter: bool,
 }
@@ -35,7 +38,11 @@ pub(super) struct Place {
 /// when [`Monitor::tick`] finds it past one step of grace. It waits for the signals that the pipeline requires, and for
 /// others while they were there in one of the last 3 steps. What comes behind the newest step is a duplicate (same
 /// value), or refused as conflict (other value) or late (no value). Online groups find their step from the first 4
-/// instants of a signal; what came until then is held and then taken in order.
+/// instants of a series; what came until then is held and then taken in order, and when samples come regularly at another
+/// distance for 17 of them, the group goes on at that step.
+///
+/// **Replicas.** Series that differ only in labels that the rules drop are one signal: counters' rates add up, gauges are
+/// averaged over the series that came.
 ///
 /// **Memory** is bounded by `max_groups` x `max_signals_per_group`; a gap of years costs no more than one of hours.
 #[derive(Debug, Clone)]
@@ -228,7 +235,7 @@ impl Monitor {
                 self.insert(Group::new(id, placement.group, &self.pipeline.clone()))
             }
         };
-        Ok(Place { slot, column: None, signal: placement.signal, counter })
+        Ok(Place { slot, lane: None, series: key.fingerprint(), signal: placement.signal, counter })
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private step of observe, split for reading")]
@@ -254,9 +261,9 @@ impl Monitor {
         for visit in visits {
             let sample = batch.samples[visit.at];
             let Some(place) = &mut places[sample.series as usize] else { continue };
-            let refused = match column(group, place, &self.pipeline, &self.options) {
-                Ok(signal) => {
-                    let taken = Taken { signal, time: sample.timestamp, value: visit.value, index: sample.index };
+            let refused = match lane(group, place, &self.pipeline, &self.options) {
+                Ok(lane) => {
+                    let taken = Taken { lane, time: sample.timestamp, value: visit.value, index: sample.index };
                     group.take(taken, &mut ctx).err()
                 }
                 Err(refusal) => Some(refusal),
@@ -279,7 +286,7 @@ impl Monitor {
             self.places.clear();
         }
         for (key, place) in batch.keys.iter().zip(places) {
-            if let Some(place) = place.filter(|p| p.column.is_some())
+            if let Some(place) = place.filter(|p| p.lane.is_some())
                 && !self.places.contains_key(key)
             {
                 self.places.insert(key.clone(), place);
@@ -288,42 +295,45 @@ impl Monitor {
     }
 }
 
-/// The column of a series in its group, made when the pipeline takes whatever comes.
-fn column(
+/// The lane of a series in its group, made when the pipeline takes whatever comes, or another series feeds its signal.
+fn lane(
     group: &mut Group,
     place: &mut Place,
     pipeline: &Pipeline,
     options: &MonitorOptions,
 ) -> Result<usize, (&'static str, String)> {
-    if let Some(column) = place.column {
-        return Ok(column);
+    let intake = &mut group.intake;
+    if let Some(lane) = place.lane.filter(|l| intake.feeds(*l, place.series)) {
+        return Ok(lane);
     }
-    let column = match group.intake.column(&place.signal) {
+    let full = |of: usize| {
+        let most = options.max_signals_per_group;
+        let problem =
+            format!("{} would be series {} of group {}, {most} are allowed", place.signal, of + 1, group.judge.id);
+        (refusal::TOO_MANY_SIGNALS, problem)
+    };
+    let there = intake.lanes.len();
+    let room = there < options.max_signals_per_group;
+    let column = match intake.column(&place.signal) {
         Some(column) => column,
         None if pipeline.signals().is_some() => {
-            let known = group.intake.keys.len();
+            let known = intake.keys.len();
             return Err((
                 refusal::UNKNOWN_SIGNAL,
                 format!("{} is none of the {known} signals that model {} was fitted on", place.signal, pipeline.name()),
             ));
         }
-        None if group.intake.keys.len() >= options.max_signals_per_group => {
-            return Err((
-                refusal::TOO_MANY_SIGNALS,
-                format!(
-                    "{} would be signal {} of group {}, {} are allowed",
-                    place.signal,
-                    group.intake.keys.len() + 1,
-                    group.judge.id,
-                    options.max_signals_per_group
-                ),
-            ));
-        }
-        None => group.intake.add(place.signal.clone(), false),
+        None if !room => return Err(full(there)),
+        None => intake.add(place.signal.clone(), false),
+    };
+    let lane = match intake.lane(column, place.series) {
+        Some(lane) => lane,
+        None if !room => return Err(full(there)),
+        None => intake.add_lane(Lane { column, series: place.series }),
     };
     if place.counter {
-        group.intake.counters[column].get_or_insert_with(CounterRate::default);
+        intake.counters[lane].get_or_insert_with(CounterRate::default);
     }
-    place.column = Some(column);
-    Ok(column)
+    place.lane = Some(lane);
+    Ok(lane)
 }

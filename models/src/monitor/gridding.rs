@@ -54,9 +54,9 @@ impl Gridded {
             values.extend_from_slice(closed.values);
         };
         for row in rows.clone() {
-            for (signal, column) in series.columns.iter().enumerate() {
+            for (lane, column) in series.columns.iter().enumerate() {
                 let value = if column[row].is_infinite() { f64::NAN } else { column[row] };
-                intake.take(Taken { signal, time: series.timestamps[row], value, index: 0 }, step, &mut close);
+                intake.take(Taken { lane, time: series.timestamps[row], value, index: 0 }, step, &mut close);
             }
         }
         intake.flush(&mut close);

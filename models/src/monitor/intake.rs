@@ -1,6 +1,7 @@
 //! From samples to closed rows: one group's grid, its open step, and what it remembers of the closed ones.
 
 use super::clock::{Clock, DETECT_FROM, snapped};
+use super::lane::{Lane, NOBODY};
 use super::pace::Faster;
 use super::recent::{Recent, Recorded};
 use super::refusal;
@@ -13,7 +14,7 @@ const PATIENCE: u8 = 3;
 /// A sample that passed the guards that need no group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Taken {
-    pub(super) signal: usize,
+    pub(super) lane: usize,
     pub(super) time: Timestamp,
     pub(super) value: f64,
     pub(super) index: u32,
@@ -63,7 +64,9 @@ pub(super) struct Intake {
     columns: HashMap<MetricKey, usize>,
     /// Signals that every step waits for.
     pub(super) always: Vec<bool>,
-    /// Closed steps since a signal's last sample.
+    /// The series that feed them, at least one a signal; what follows is by lane where nothing else is said.
+    pub(super) lanes: Vec<Lane>,
+    /// Closed steps since a lane's last sample.
     pub(super) quiet: Vec<u8>,
     pub(super) counters: Vec<Option<CounterRate>>,
     /// `None` while the step is being found.
@@ -79,7 +82,9 @@ pub(super) struct Intake {
     pub(super) recent: Recent,
     /// Samples that come faster than the step.
     pub(super) faster: Faster,
-    rates: Vec<f64>,
+    /// Of the step that closes: values with counters as rates, and the same by signal.
+    pub(super) raw: Vec<f64>,
+    pub(super) rates: Vec<f64>,
 }
 
 impl Intake {
@@ -89,6 +94,7 @@ impl Intake {
             keys: Vec::new(),
             columns: HashMap::new(),
             always: Vec::new(),
+            lanes: Vec::new(),
             quiet: Vec::new(),
             counters: Vec::new(),
             clock: None,
@@ -100,6 +106,7 @@ impl Intake {
             newest: None,
             recent: Recent::new(0),
             faster: Faster::default(),
+            raw: Vec::new(),
             rates: Vec::new(),
         };
         for (key, always) in signals {
@@ -113,26 +120,39 @@ impl Intake {
         self.columns.get(key).copied()
     }
 
-    /// Appends a signal.
+    /// Appends a signal, with a lane for the first series that feeds it.
     pub(super) fn add(&mut self, key: MetricKey, always: bool) -> usize {
         let column = self.keys.len();
         self.columns.insert(key.clone(), column);
         self.keys.push(key);
         self.always.push(always);
+        self.rates.push(f64::NAN);
+        self.add_lane(Lane { column, series: NOBODY });
+        column
+    }
+
+    /// Appends a lane.
+    pub(super) fn add_lane(&mut self, lane: Lane) -> usize {
+        self.lanes.push(lane);
         // Known ahead but never seen: not waited for unless required. One that comes now is marked when it does.
         self.quiet.push(PATIENCE);
         self.counters.push(None);
         self.values.push(f64::NAN);
         self.times.push(Timestamp(0));
         self.came.push(false);
-        self.rates.push(f64::NAN);
-        self.recent.grow(self.keys.len());
-        column
+        self.raw.push(f64::NAN);
+        self.recent.grow(self.lanes.len());
+        self.lanes.len() - 1
     }
 
-    /// Whether a step waits for a signal.
-    fn waited(&self, signal: usize) -> bool {
-        self.always[signal] || self.quiet[signal] < PATIENCE
+    /// Whether a step waits for a lane: while it was there lately, and of a signal that every step waits for at least one.
+    fn waited(&self, lane: usize) -> bool {
+        let column = self.lanes[lane].column;
+        let fed = |l: usize| self.lanes[l].column == column;
+        self.quiet[lane] < PATIENCE
+            || (self.always[column]
+                && !(0..lane).any(fed)
+                && !(lane + 1..self.lanes.len()).any(|l| fed(l) && self.quiet[l] < PATIENCE))
     }
 
     /// Takes one sample; every step that closes is handed to `on_close`, in order. `step` is the step where it is known.
@@ -162,11 +182,14 @@ impl Intake {
 
     /// Bytes on the heap, keys not counted twice (their text is shared with the pipeline or the caller's maps).
     pub(super) fn bytes(&self) -> usize {
-        let n = self.keys.capacity();
-        let column = size_of::<MetricKey>() * 2 + size_of::<usize>() + 8;
-        let signal = 2 * size_of::<bool>() + 1 + size_of::<Option<CounterRate>>() + 3 * size_of::<f64>();
+        let column = size_of::<MetricKey>() * 2 + size_of::<usize>() + 8 + size_of::<bool>() + size_of::<f64>();
+        let lane = size_of::<Lane>() + 2 + size_of::<Option<CounterRate>>() + 3 * size_of::<f64>();
         let text: usize = self.keys.iter().map(|k| k.name.len() + 32 * k.labels.len()).sum();
-        n * (column + signal) + text + self.held.capacity() * size_of::<Taken>() + self.recent.bytes()
+        self.keys.capacity() * column
+            + self.lanes.capacity() * lane
+            + text
+            + self.held.capacity() * size_of::<Taken>()
+            + self.recent.bytes()
     }
 
     /// The step at which samples come by now, where that is another one than was found at first: scrapes were set to another
@@ -197,13 +220,13 @@ impl Intake {
 
     fn hold(&mut self, sample: Taken, on_close: OnClose<'_>) -> Verdict {
         // Whatever came while the step was being found is expected of the first step as well.
-        self.quiet[sample.signal] = 0;
-        if let Some(old) = self.held.iter_mut().find(|h| h.signal == sample.signal && h.time == sample.time) {
+        self.quiet[sample.lane] = 0;
+        if let Some(old) = self.held.iter_mut().find(|h| h.lane == sample.lane && h.time == sample.time) {
             *old = sample;
             return Verdict::Accepted;
         }
         self.held.push(sample);
-        if self.held.iter().filter(|h| h.signal == sample.signal).count() >= DETECT_FROM {
+        if self.held.iter().filter(|h| h.lane == sample.lane).count() >= DETECT_FROM {
             self.start(on_close);
         }
         Verdict::Accepted
@@ -215,9 +238,9 @@ impl Intake {
             return;
         }
         let mut held = std::mem::take(&mut self.held);
-        let mut times = vec![Vec::new(); self.keys.len()];
+        let mut times = vec![Vec::new(); self.lanes.len()];
         for h in &held {
-            times[h.signal].push(h.time);
+            times[h.lane].push(h.time);
         }
         self.clock = Clock::detect(&times);
         held.sort_by_key(|h| h.time);
@@ -229,7 +252,7 @@ impl Intake {
 
     fn place(&mut self, sample: Taken, on_close: OnClose<'_>) -> Verdict {
         let Some(clock) = self.clock else { return Verdict::Accepted };
-        self.faster.note(sample.signal, sample.time);
+        self.faster.note(sample.lane, sample.time);
         let index = clock.index(sample.time);
         let open = self.open.as_ref().map(|o| o.index);
         if open.or(self.newest).is_some_and(|i| index < i) || (open.is_none() && self.newest == Some(index)) {
@@ -239,7 +262,7 @@ impl Intake {
             self.close(on_close);
             self.open(index);
         }
-        let s = sample.signal;
+        let s = sample.lane;
         let first = !std::mem::replace(&mut self.came[s], true);
         self.values[s] = sample.value;
         self.times[s] = sample.time;
@@ -257,8 +280,8 @@ impl Intake {
 
     /// A sample behind the newest step.
     fn behind(&mut self, index: i64, sample: Taken) -> Verdict {
-        let s = sample.signal;
-        let name = &self.keys[s];
+        let s = sample.lane;
+        let name = &self.keys[self.lanes[s].column];
         let newest = self.open_time().or_else(|| self.newest_time()).unwrap_or(sample.time);
         let recorded = self.recent.find(index, s);
         if self.open.is_none() && self.newest == Some(index) && recorded.is_some_and(|(sent, _)| !sent.is_nan()) {
@@ -286,20 +309,21 @@ impl Intake {
     }
 
     fn open(&mut self, index: i64) {
-        let left = (0..self.keys.len()).filter(|&s| self.waited(s)).count();
+        let left = (0..self.lanes.len()).filter(|&s| self.waited(s)).count();
         self.open = Some(OpenStep { index, left, waits: left > 0 });
     }
 
     pub(super) fn close(&mut self, on_close: OnClose<'_>) {
         let (Some(clock), Some(open)) = (self.clock, self.open.take()) else { return };
-        for s in 0..self.keys.len() {
-            self.rates[s] = match &mut self.counters[s] {
+        for s in 0..self.lanes.len() {
+            self.raw[s] = match &mut self.counters[s] {
                 Some(counter) if self.came[s] => counter.observe(self.times[s], self.values[s]),
                 Some(_) => f64::NAN,
                 None => self.values[s],
             };
             self.quiet[s] = if self.came[s] { 0 } else { self.quiet[s].saturating_add(1) };
         }
+        self.combine();
         let gap = self.newest.map_or(0, |n| (open.index - n - 1).max(0) as usize);
         self.newest = Some(open.index);
         self.recent.push(open.index, &self.values);

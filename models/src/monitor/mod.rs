@@ -10,6 +10,7 @@ mod group;
 mod incident;
 mod intake;
 mod kind;
+mod lane;
 mod observation;
 mod options;
 mod pace;

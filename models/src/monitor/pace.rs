@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 /// Distances between samples are regular when the longest is at most so much longer than the shortest.
 const REGULAR: f64 = 1.25;
 
-/// The instants of one signal since it came more than once in a step: whether its group is fed faster than its step says.
+/// The instants of one series since it came more than once in a step: whether its group is fed faster than its step says.
 ///
-/// Two senders of one signal look the same until their distances are compared; those are left to be refused.
+/// Two senders of one series look the same until their distances are compared; those are left to be refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Faster {
-    signal: usize,
+    lane: usize,
     /// At most [`SURE`] + 1; none while nothing comes too fast.
     times: Vec<Timestamp>,
 }
 
 impl Faster {
-    /// A signal came at `t` for a step that was closed with its value of `before`.
-    pub(super) fn begin(&mut self, signal: usize, before: Timestamp, t: Timestamp) {
+    /// A sample came at `t` for a step that was closed with its value of `before`.
+    pub(super) fn begin(&mut self, lane: usize, before: Timestamp, t: Timestamp) {
         if self.times.is_empty() && before < t {
-            *self = Self { signal, times: vec![before, t] };
+            *self = Self { lane, times: vec![before, t] };
         }
     }
 
     /// A sample that came, whatever becomes of it.
-    pub(super) fn note(&mut self, signal: usize, t: Timestamp) {
-        if signal != self.signal || self.times.last().is_none_or(|last| *last >= t) {
+    pub(super) fn note(&mut self, lane: usize, t: Timestamp) {
+        if lane != self.lane || self.times.last().is_none_or(|last| *last >= t) {
             return;
         }
         if self.times.len() > SURE {
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Two senders of one signal, or rows that are missing at random, are no other step.
+    /// Two senders of one series, or rows that are missing at random, are no other step.
     #[test]
     fn what_is_irregular_keeps_its_step() {
         let mut m = monitor();

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::group::{Group, Last, Listening, Scorer};
 use super::incident::Watch;
 use super::intake::{OpenStep, Taken};
+use super::lane::{Lane, NOBODY};
 use super::observation::StepStatus;
 use super::pace::Faster;
 use super::past::Past;
@@ -30,10 +31,13 @@ struct HeadV1 {
     pipeline: String,
     group: Labels,
     signals: Vec<MetricKey>,
+    /// The series that feed them; missing in what was written when there was one a signal.
+    #[serde(default)]
+    lanes: Vec<Lane>,
     quiet: Vec<u8>,
     counters: Vec<Option<CounterRate>>,
     clock: Option<(Timestamp, Step)>,
-    /// Signal, instant, index in its request; values are a tensor.
+    /// Lane, instant, index in its request; values are a tensor.
     held: Vec<(usize, Timestamp, u32)>,
     /// Index, signals still waited for, whether any was.
     open: Option<(i64, usize, bool)>,
@@ -55,16 +59,16 @@ struct HeadV1 {
 /// The group as safetensors bytes.
 pub(super) fn encode(group: &Group, pipeline: &Pipeline) -> Result<Vec<u8>, ModelError> {
     let (intake, judge) = (&group.intake, &group.judge);
-    let n = intake.keys.len();
-    let (recent, said, sent) = intake.recent.to_parts(n);
+    let (recent, said, sent) = intake.recent.to_parts(intake.lanes.len());
     let head = Head::V1(Box::new(HeadV1 {
         pipeline: pipeline.name().to_owned(),
         group: judge.labels.clone(),
         signals: intake.keys.clone(),
+        lanes: intake.lanes.clone(),
         quiet: intake.quiet.clone(),
         counters: intake.counters.clone(),
         clock: intake.clock.map(|c| (c.anchor, c.step)),
-        held: intake.held.iter().map(|h| (h.signal, h.time, h.index)).collect(),
+        held: intake.held.iter().map(|h| (h.lane, h.time, h.index)).collect(),
         open: intake.open.as_ref().map(|o| (o.index, o.left, o.waits)),
         times: intake.times.clone(),
         came: intake.came.clone(),
@@ -103,8 +107,12 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
     let id = super::group_id(&head.group);
     let fail = |problem: String| ModelError::artifact(format!("state of group {id}"), problem);
     let n = head.signals.len();
+    let one_each = || (0..n).map(|column| Lane { column, series: NOBODY }).collect();
+    let lanes: Vec<Lane> = if head.lanes.is_empty() { one_each() } else { head.lanes };
+    let m = lanes.len();
     let lengths = [head.quiet.len(), head.counters.len(), head.times.len(), head.came.len()];
-    if lengths.iter().any(|l| *l != n) || head.presence.len() > n || head.held.iter().any(|h| h.0 >= n) {
+    let fed = (0..n).all(|c| lanes.iter().any(|l| l.column == c)) && lanes.iter().all(|l| l.column < n);
+    if lengths.iter().any(|l| *l != m) || !fed || head.presence.len() > n || head.held.iter().any(|h| h.0 >= m) {
         return Err(fail("its parts do not fit together; it is damaged".into()));
     }
     let mut group = Group::new(id.clone(), head.group, pipeline);
@@ -116,6 +124,8 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
     }
     let (said, sent) = (map.f64s("said")?.1, map.f64s("sent")?.1);
     let intake = &mut group.intake;
+    intake.raw.resize(m, f64::NAN);
+    intake.lanes = lanes;
     intake.quiet = head.quiet;
     intake.counters = head.counters;
     intake.clock = head.clock.map(|(anchor, step)| Clock { anchor, step });
@@ -124,14 +134,14 @@ pub(super) fn decode(bytes: &[u8], pipeline: &Pipeline) -> Result<Group, ModelEr
         .held
         .into_iter()
         .zip(held)
-        .map(|((signal, time, index), value)| Taken { signal, time, value, index })
+        .map(|((lane, time, index), value)| Taken { lane, time, value, index })
         .collect();
     intake.open = head.open.map(|(index, left, waits)| OpenStep { index, left, waits });
-    intake.values = map.f64s_of("open", n)?;
+    intake.values = map.f64s_of("open", m)?;
     intake.times = head.times;
     intake.came = head.came;
     intake.newest = head.newest;
-    intake.recent = Recent::from_parts(&head.recent, n, said, sent)
+    intake.recent = Recent::from_parts(&head.recent, m, said, sent)
         .ok_or_else(|| fail("its remembered steps do not fit together; it is damaged".into()))?;
     intake.faster = head.faster;
     group.judge.watch = head.watch;
