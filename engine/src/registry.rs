@@ -153,7 +153,8 @@ impl Registry {
     }
 
     /// Looks at the folder and swaps the catalogue if it changed (or `force`); says whether it did. What is loaded
-    /// already is kept as it is, so unchanged artifacts go on undisturbed.
+    /// already is kept as it is, so unchanged artifacts go on undisturbed; where a `current` artifact does not load, the one
+    /// that served under its name goes on.
     ///
     /// # Errors
     /// When the folder cannot be read; what was served goes on being served.

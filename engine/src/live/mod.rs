@@ -35,8 +35,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Ranges that are kept quiet, of all tenants together; those that end first go first.
-pub(crate) const MOST_SUPPRESSIONS: usize = 2_000;
+/// Ranges of a tenant that are kept quiet, as many as a monitor remembers; those that end first go first.
+pub(crate) const MOST_SUPPRESSIONS: usize = 1_000;
 /// Tenants at most: each has memory of its own.
 const MOST_TENANTS: usize = 1000;
 
@@ -320,10 +320,11 @@ impl Live {
             };
             all.retain(|o| !same(o));
             all.push((tenant.clone(), s.clone()));
-            if all.len() > MOST_SUPPRESSIONS
-                && let Some(first) = (0..all.len()).min_by_key(|i| all[*i].1.range.end)
+            let mine: Vec<usize> = (0..all.len()).filter(|i| all[*i].0 == *tenant).collect();
+            if mine.len() > MOST_SUPPRESSIONS
+                && let Some(first) = mine.into_iter().min_by_key(|i| all[*i].1.range.end)
             {
-                all.swap_remove(first);
+                all.remove(first);
             }
         }
         for shard in &self.shards {

@@ -68,7 +68,7 @@ pub(crate) fn active_changes(conn: &Connection, now: Timestamp) -> Result<Vec<(S
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Changes of these kinds, of every tenant, with their tenant: the `most` that end last.
+/// Changes of these kinds, of every tenant, with their tenant: of each the `most` that end last.
 pub(crate) fn last_changes(
     conn: &Connection,
     kinds: &[&str],
@@ -76,8 +76,9 @@ pub(crate) fn last_changes(
 ) -> Result<Vec<(String, NewChange)>, EngineError> {
     let named = vec!["?"; kinds.len()].join(", ");
     let mut q = conn.prepare(&format!(
-        "SELECT kind, selector, start, end, body, tenant FROM change WHERE kind IN ({named})
-         ORDER BY end IS NOT NULL, end DESC, id DESC LIMIT {most}"
+        "SELECT kind, selector, start, end, body, tenant FROM (
+           SELECT *, ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY end IS NOT NULL, end DESC, id DESC) AS place
+           FROM change WHERE kind IN ({named})) WHERE place <= {most} ORDER BY id"
     ))?;
     let rows = q.query_map(rusqlite::params_from_iter(kinds), |r| Ok((r.get(5)?, change_row(r)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -49,7 +49,7 @@ pub(crate) struct Tuner {
     pub(crate) experiments: Experiments,
     studies: Mutex<BTreeMap<Key, Arc<Mutex<Entry>>>>,
     kept: Mutex<BTreeMap<Key, Kept>>,
-    /// Held while a recommendation passes from one state to the next.
+    /// Held by decisions and by what verification writes, so that neither overwrites the other.
     deciding: Mutex<()>,
 }
 

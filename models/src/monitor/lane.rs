@@ -63,28 +63,32 @@ impl Intake {
             self.rates.copy_from_slice(&self.raw);
             return;
         }
-        let mut all = vec![(0.0, 0u32, 0u32); self.keys.len()];
+        let mut all = vec![Together::default(); self.keys.len()];
         for (l, lane) in self.lanes.iter().enumerate() {
-            let (sum, came, expected) = &mut all[lane.column];
+            let of = &mut all[lane.column];
+            of.counter |= self.counters[l].is_some();
             if !self.raw[l].is_nan() {
-                *sum += self.raw[l];
-                *came += 1;
-            } else if self.counters[l].is_some() && self.quiet[l] == 1 {
-                *expected += 1;
+                of.sum += self.raw[l];
+                of.came += 1;
+            } else if self.quiet[l] == 1 {
+                of.expected += 1;
             }
         }
-        for (rate, (sum, came, _)) in self.rates.iter_mut().zip(&all) {
-            *rate = if *came == 0 { f64::NAN } else { sum / f64::from(*came) };
-        }
-        // Rates add up, whatever else is one signal has the level of one.
-        let mut counted = vec![false; self.keys.len()];
-        for (l, lane) in self.lanes.iter().enumerate() {
-            let (_, came, expected) = all[lane.column];
-            if self.counters[l].is_some() && !std::mem::replace(&mut counted[lane.column], true) {
-                self.rates[lane.column] *= f64::from(came + expected);
-            }
+        for (rate, of) in self.rates.iter_mut().zip(&all) {
+            let mean = if of.came == 0 { f64::NAN } else { of.sum / f64::from(of.came) };
+            *rate = if of.counter { mean * f64::from(of.came + of.expected) } else { mean };
         }
     }
+}
+
+/// The series of one signal at one step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Together {
+    counter: bool,
+    sum: f64,
+    /// How many came, and how many more came in the step before.
+    came: u32,
+    expected: u32,
 }
 
 #[cfg(test)]

@@ -290,6 +290,10 @@ fn silence_is_noticed_in_live_groups_only() {
     assert_eq!(o.incidents[0].incident().finding.kind, FindingKind::Missing);
     assert!(m.tick(at(205)).results.is_empty(), "said once");
     assert_eq!(m.group(r#"{host="a"}"#).unwrap().status, StepStatus::Missing);
+    let mut gone = m.clone();
+    assert!(gone.tick(at(199 + 1439)).incidents.is_empty());
+    assert!(matches!(gone.tick(at(199 + 1440)).incidents[..], [IncidentEvent::Resolved(_)]), "a day: it was removed");
+    assert!(gone.tick(at(199 + 1441)) == Observation::default());
     let o = m.observe(&batch(&[("cpu", "a", at(206), 10.0), ("mem", "a", at(206), 10.0)]), at(206));
     assert!(matches!(o.incidents[..], [IncidentEvent::Resolved(_)]));
     // A partial step past its grace closes.
