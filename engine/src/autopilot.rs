@@ -43,7 +43,7 @@ pub(crate) async fn fly(app: Arc<App>, auto: Auto) {
 async fn note(app: &Arc<App>, step: Step) {
     tracing::info!(study = step.study, purpose = ?step.purpose, id = step.id, "changed by the hook");
     let name = step.study.clone();
-    if let Err(p) = app.slow(move |app| app.tuner.made(&step, app.clock.now())).await {
+    if let Err(p) = app.slow(move |app| app.tuner.made(&step)).await {
         tracing::error!(study = name, code = p.code(), "a change that was made could not be written down");
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Step {
 /// A study in this mode as it stands.
 struct Flight {
     tenant: String,
+    /// The clock before its metrics were read: what came since then is not missed.
+    now: Timestamp,
     e: Entry,
     kept: Vec<Kept>,
     gathered: Gathered,
@@ -83,7 +85,7 @@ impl Tuner {
             owners.entry(f.place()).or_insert_with(|| f.e.id.clone());
             if step.change.is_empty() {
                 // What runs is to be measured once more: that takes no change, but a beginning.
-                told(&f.e.id, self.made(&step, self.clock.now()));
+                told(&f.e.id, self.made(&step));
             } else {
                 out.push(step);
             }
@@ -100,7 +102,7 @@ impl Tuner {
         let running = gathered.running().and_then(|c| e.study.space().canonical(&c.parameters).ok());
         let runs = running.unwrap_or_else(|| current.clone());
         let frozen = self.frozen(tenant, &e, now)?.is_some();
-        Ok(Some(Flight { tenant: tenant.to_owned(), e, kept, gathered, current, runs, frozen }))
+        Ok(Some(Flight { tenant: tenant.to_owned(), now, e, kept, gathered, current, runs, frozen }))
     }
 
     /// The next change of a study, or none now: something is being measured, nothing is known to be better, or it is held
@@ -108,8 +110,7 @@ impl Tuner {
     fn next_step(&self, f: &Flight, free: bool) -> Result<Option<Step>, Problem> {
         if f.e.state == StudyState::Stopped {
             // What it tried does not stay; nothing else is changed any more.
-            let tried = f.e.made.iter().any(|n| f.e.study.trial(*n).is_ok_and(|t| t.parameters == f.runs));
-            return Ok(if tried { f.back("the study was stopped") } else { None });
+            return Ok(if f.tried() { f.back("the study was stopped") } else { None });
         }
         if let Some(t) = f.trial() {
             return self.go_on(f, t);
@@ -143,9 +144,7 @@ impl Tuner {
         }
         let partial = f.gathered.cut_one(&f.e, since, &t.parameters)?.and_then(|c| c.measurement);
         let broke = partial.as_ref().and_then(|m| broken(&f.e, m));
-        if let Some(reason) =
-            broke.or_else(|| f.gathered.silent(&f.e.study.spec().objective.metric, since, self.clock.now()))
-        {
+        if let Some(reason) = broke.or_else(|| f.gathered.silent(&f.e.study.spec().objective.metric, since, f.now)) {
             let end = Completion { measurement: partial, broke: Some(reason), ..Completion::default() };
             self.complete(&f.tenant, id, t.id, end)?;
             // The same stretch must not come back as an observed trial.
@@ -162,7 +161,7 @@ impl Tuner {
         let study = &f.e.study;
         let wanted = |k: &&Kept| matches!(k.recommendation.status, Status::Proposed | Status::Accepted);
         let advised = f.kept.iter().find(wanted);
-        let tries = f.e.state == StudyState::Active && (!study.is_spent() || study.is_confirming());
+        let tries = f.tries();
         if let Some(k) = advised.filter(|_| !tries || study.spec().budget.is_none()) {
             let r = &k.recommendation;
             if self.may_run(&f.tenant, &f.e, &r.parameters).is_err() {
@@ -182,15 +181,18 @@ impl Tuner {
         }
     }
 
-    /// The hook made the change: it runs since `at`.
-    pub(crate) fn made(&self, s: &Step, at: Timestamp) -> Result<(), Problem> {
+    /// The hook made the change: it runs since now, or, where the sender's clock is ahead of this one, since the newest value:
+    /// what was measured before the change is not measured of it.
+    pub(crate) fn made(&self, s: &Step) -> Result<(), Problem> {
+        let entry = self.entry(&s.tenant, &s.study_id)?;
+        let e = lock(&entry).clone();
+        let newest = self.gather(&s.tenant, &e, None)?.until();
+        let at = newest.map_or(Timestamp(i64::MIN), |t| t.plus(1)).max(self.clock.now());
         if s.purpose == Purpose::Recommendation {
             let by = Some(CLIENT.to_owned());
             let d = Decision { status: Status::Applied, at, by, parameters: s.parameters.clone() };
             self.decide(&s.tenant, &s.id, d)?;
         } else {
-            let entry = self.entry(&s.tenant, &s.study_id)?;
-            let e = lock(&entry).clone();
             let purpose = if s.purpose == Purpose::Trial { "trial" } else { "rollback of" };
             self.runs_with(&s.tenant, &e, &s.parameters, at, format!("{purpose} {}", s.id))?;
         }
@@ -242,8 +244,24 @@ impl Flight {
         self.kept.iter().any(Kept::is_measured)
     }
 
+    /// Whether what runs is one of its trials.
+    fn tried(&self) -> bool {
+        self.e.made.iter().any(|n| self.e.study.trial(*n).is_ok_and(|t| t.parameters == self.runs))
+    }
+
+    /// Whether it has trials left.
+    fn tries(&self) -> bool {
+        let study = &self.e.study;
+        self.e.state == StudyState::Active && (!study.is_spent() || study.is_confirming())
+    }
+
+    /// Whether other studies of its entity have to wait. Once it has begun they wait until it is done, also while it waits
+    /// itself: in between they would change what its next trials run with, and those would not be comparable.
     fn under_way(&self) -> bool {
-        self.e.state != StudyState::Stopped && (self.trial().is_some() || self.measures())
+        let busy = self.trial().is_some() || self.measures();
+        let begun = !self.e.made.is_empty() && self.e.study.held_back().is_none();
+        let left = self.tries() && self.e.study.spec().budget.is_some();
+        self.e.state != StudyState::Stopped && (busy || begun && (left || self.tried() && self.runs != self.current))
     }
 
     /// The way back from the newest recommendation where it broke its promise, or from a trial that was unsafe.
